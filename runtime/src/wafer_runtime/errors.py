@@ -1,0 +1,104 @@
+"""Every error a user can meet.
+
+Exception
+ └── WaferError                  exit code 1: the run failed
+      ├── UsageError             exit code 2: nothing was run
+      │    ├── ParamsError       params.yaml or a flag is wrong
+      │    ├── NotAvailableError this release does not do that yet
+      │    └── KerasVersionError TensorFlow was told to use Keras 3
+      ├── ContractError          a model_fn or input_fn breaks its contract
+      │    ├── InputFnError
+      │    ├── ModelFnError
+      │    └── FillThisInError   a generated blank was run before it was written
+      ├── CheckpointError        a checkpoint is missing, damaged or of another model
+      └── TrainingError          a step failed
+           ├── NonFiniteLossError
+           └── DatasetEndedError
+
+KeyboardInterrupt
+ └── TrainingInterrupted         exit code 128 + signal: SIGINT 130, SIGTERM 143
+
+A message says what, the value, the limit or the allowed values, where, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class WaferError(Exception):
+    """Base of all errors that a user can cause; `exit_code` is the process's."""
+
+    exit_code = 1
+
+
+class UsageError(WaferError):
+    """Nothing was run: the command or its configuration is wrong."""
+
+    exit_code = 2
+
+
+class ParamsError(UsageError):
+    """A key or value of params.yaml, or a flag, is wrong."""
+
+
+class NotAvailableError(UsageError):
+    """A documented feature that this release does not have."""
+
+
+class KerasVersionError(UsageError):
+    """`tf.keras` is Keras 3, whose layers do not work in Estimator graphs."""
+
+
+class ContractError(WaferError):
+    """The user's `model_fn` or `input_fn` breaks its contract."""
+
+
+class InputFnError(ContractError):
+    """`input_fn` returned something else than batches of features and labels."""
+
+
+class ModelFnError(ContractError):
+    """`model_fn` failed, or returned a specification that cannot be run."""
+
+
+class FillThisInError(ContractError):
+    """A generated blank was called before its owner wrote it."""
+
+
+class CheckpointError(WaferError):
+    """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+class TrainingError(WaferError):
+    """A training, evaluation or prediction step failed."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; nothing was saved after that step."""
+
+
+class DatasetEndedError(TrainingError):
+    """The dataset ended before the requested number of steps."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """A signal stopped training after a checkpoint was saved.
+
+    `signum` is the signal, `global_step` the step that the checkpoint holds.
+    """
+
+    def __init__(self, signum: int, global_step: int):
+        super().__init__(f"stopped by signal {signum} at global step {global_step}")
+        self.signum = signum
+        self.global_step = global_step
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells report it."""
+        return 128 + self.signum
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean "x"?)` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f' (did you mean "{close[0]}"?)' if close else ""

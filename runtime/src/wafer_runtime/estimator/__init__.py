@@ -1,0 +1,101 @@
+"""The estimator driver: what `tf.estimator` gave, and what the Cerebras stack added."""
+
+import tensorflow as tf
+
+from wafer_runtime.errors import KerasVersionError
+
+if not tf.keras.__name__.startswith("tf_keras"):
+    raise KerasVersionError(
+        "tf.keras is Keras 3, whose layers do not work in Estimator graphs. Import "
+        "wafer_runtime before the first use of tf.keras, or set TF_USE_LEGACY_KERAS=1 "
+        "in the environment."
+    )
+
+from wafer_runtime.estimator.checkpoints import WarmStartSettings, all_checkpoints
+from wafer_runtime.estimator.driver import CerebrasEstimator
+from wafer_runtime.estimator.early_stopping import (
+    make_early_stopping_hook,
+    read_eval_metrics,
+    stop_if_higher_hook,
+    stop_if_lower_hook,
+    stop_if_no_decrease_hook,
+    stop_if_no_increase_hook,
+)
+from wafer_runtime.estimator.export import (
+    ClassificationOutput,
+    FinalExporter,
+    PredictOutput,
+    RegressionOutput,
+    ServingInputReceiver,
+    build_parsing_serving_input_receiver_fn,
+    build_raw_serving_input_receiver_fn,
+)
+from wafer_runtime.estimator.predict import save_predictions
+from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
+from wafer_runtime.estimator.specs import (
+    CSEstimatorSpec,
+    EstimatorSpec,
+    EvalSpec,
+    ModeKeys,
+    TrainSpec,
+)
+from wafer_runtime.estimator.train_eval import train_and_evaluate
+
+CheckpointSaverHook = tf.compat.v1.train.CheckpointSaverHook
+CheckpointSaverListener = tf.compat.v1.train.CheckpointSaverListener
+FeedFnHook = tf.compat.v1.train.FeedFnHook
+FinalOpsHook = tf.compat.v1.train.FinalOpsHook
+GlobalStepWaiterHook = tf.compat.v1.train.GlobalStepWaiterHook
+LoggingTensorHook = tf.compat.v1.train.LoggingTensorHook
+NanTensorHook = tf.compat.v1.train.NanTensorHook
+ProfilerHook = tf.compat.v1.train.ProfilerHook
+SessionRunArgs = tf.compat.v1.train.SessionRunArgs
+SessionRunContext = tf.compat.v1.train.SessionRunContext
+SessionRunHook = tf.compat.v1.train.SessionRunHook
+SessionRunValues = tf.compat.v1.train.SessionRunValues
+StepCounterHook = tf.compat.v1.train.StepCounterHook
+StopAtStepHook = tf.compat.v1.train.StopAtStepHook
+SummarySaverHook = tf.compat.v1.train.SummarySaverHook
+
+__all__ = [
+    "CSEstimatorSpec",
+    "CSRunConfig",
+    "CerebrasEstimator",
+    "CheckpointSaverHook",
+    "CheckpointSaverListener",
+    "ClassificationOutput",
+    "EstimatorSpec",
+    "EvalSpec",
+    "FeedFnHook",
+    "FinalExporter",
+    "FinalOpsHook",
+    "GlobalStepWaiterHook",
+    "LoggingTensorHook",
+    "ModeKeys",
+    "NanTensorHook",
+    "PredictOutput",
+    "ProfilerHook",
+    "RegressionOutput",
+    "RunConfig",
+    "ServingInputReceiver",
+    "SessionRunArgs",
+    "SessionRunContext",
+    "SessionRunHook",
+    "SessionRunValues",
+    "StepCounterHook",
+    "StopAtStepHook",
+    "SummarySaverHook",
+    "TrainSpec",
+    "WarmStartSettings",
+    "all_checkpoints",
+    "build_parsing_serving_input_receiver_fn",
+    "build_raw_serving_input_receiver_fn",
+    "make_early_stopping_hook",
+    "read_eval_metrics",
+    "save_predictions",
+    "stop_if_higher_hook",
+    "stop_if_lower_hook",
+    "stop_if_no_decrease_hook",
+    "stop_if_no_increase_hook",
+    "train_and_evaluate",
+]

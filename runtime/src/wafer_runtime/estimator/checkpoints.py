@@ -1,0 +1,90 @@
+"""Reads checkpoints, and says in plain words why one cannot be loaded."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.errors import CheckpointError
+
+
+class WarmStartSettings(NamedTuple):
+    """Which variables start from another checkpoint; as `tf.estimator` had it.
+
+    vars_to_warm_start: a regex, or a list of names; "[^/]*/global_step" and the like
+    are matched against variable names. The two dicts map variable names to a
+    tf.compat.v1.train.VocabInfo, and to the name in the other checkpoint.
+    """
+
+    ckpt_to_initialize_from: str
+    vars_to_warm_start: Any = ".*"
+    var_name_to_vocab_info: dict[str, Any] | None = None
+    var_name_to_prev_var_name: dict[str, str] | None = None
+
+
+def as_warm_start(value: Any) -> WarmStartSettings | None:
+    """Settings from a path (of a checkpoint or a folder), settings, or None."""
+    if value is None or isinstance(value, WarmStartSettings):
+        return value
+    return WarmStartSettings(str(value))
+
+
+def warm_start(settings: WarmStartSettings) -> None:
+    """Make the graph's variables start from another checkpoint's values."""
+    source = settings.ckpt_to_initialize_from
+    if tf.io.gfile.isdir(source) and tf.train.latest_checkpoint(source) is None:
+        raise CheckpointError(
+            f"{source}: holds no checkpoint to warm-start from. "
+            "Give the model_dir of a finished training, or a checkpoint's path."
+        )
+    tf1.train.warm_start(*settings)
+
+
+def all_checkpoints(model_dir: str) -> list[str]:
+    """The paths of all checkpoints kept in `model_dir`, oldest first."""
+    # The state file lists only the newest one when all are kept.
+    indexes = Path(model_dir).glob("model.ckpt-*.index")
+    paths = [str(path.with_suffix("")) for path in indexes]
+    return sorted(paths, key=lambda path: int(path.rpartition("-")[2]))
+
+
+def global_step_of(path: str | None) -> int:
+    """The global step that a checkpoint holds; 0 for no checkpoint."""
+    return int(_load(path, tf.train.load_variable, "global_step")) if path else 0
+
+
+def check_fits(path: str, variables: Iterable[Any]) -> None:
+    """Refuse a checkpoint that lacks variables of the graph, or has other shapes."""
+    stored = dict(_load(path, tf.train.list_variables))
+    problems = [
+        problem for v in variables if (problem := _misfit(v, stored)) is not None
+    ]
+    if problems:
+        shown = "\n  ".join(problems[:5])
+        more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CheckpointError(
+            f"{path}: is of another model:\n  {shown}{more}\n"
+            "Use another --model_dir for the changed model (warm_start_from can take "
+            "over the variables that still fit), or change the model back."
+        )
+
+
+def _misfit(variable: Any, stored: dict[str, list[int]]) -> str | None:
+    name = variable.op.name
+    if name not in stored:
+        return f'"{name}" is not in the checkpoint'
+    if not variable.shape.is_compatible_with(stored[name]):
+        return f'"{name}" is {stored[name]} there and {variable.shape} in the model'
+    return None
+
+
+def _load(path: str, function: Any, *args: Any) -> Any:
+    try:
+        return function(path, *args)
+    except (tf.errors.OpError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read: {error}. Remove its files, and name an older "
+            'checkpoint in the file "checkpoint" beside them.'
+        ) from error

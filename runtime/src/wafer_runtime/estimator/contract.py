@@ -1,0 +1,206 @@
+"""The contract of model_fn and input_fn, and the errors that name the broken line."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime import source
+from wafer_runtime.errors import InputFnError, ModelFnError
+
+_MODES = ("train", "eval", "infer")
+_HOOK_FIELDS = (
+    "training_chief_hooks",
+    "training_hooks",
+    "evaluation_hooks",
+    "prediction_hooks",
+)
+_METRIC_FORM = "a dict {name: (value, update_op)}, as tf.compat.v1.metrics.* return it"
+
+NO_KERAS_METRICS = (
+    "The Keras metrics API is not supported: use tf.compat.v1.metrics in host_call, "
+    'such as {"accuracy": tf.compat.v1.metrics.accuracy(labels, predictions)}'
+)
+
+
+def argument_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names that `function` can be called with; partials and methods included."""
+    bound = getattr(function, "keywords", {})  # what a functools.partial gave already
+    return tuple(
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in bound and parameter.kind is not parameter.VAR_KEYWORD
+    )
+
+
+def check_spec(fields: dict[str, Any]) -> dict[str, Any]:
+    """Check an EstimatorSpec's fields; returns them with defaults filled in."""
+    where = source.caller()
+    mode = fields["mode"]
+    if mode not in _MODES:
+        raise _broken(where, f"mode is {mode!r}; wanted one of {', '.join(_MODES)}")
+    _check_required(where, fields)
+    return fields | {
+        "loss": _check_loss(where, fields["loss"]),
+        "train_op": _check_train_op(where, fields["train_op"]),
+        "predictions": _check_predictions(where, fields["predictions"]),
+        "eval_metric_ops": _check_metrics(
+            where, "eval_metric_ops", fields["eval_metric_ops"] or {}
+        ),
+        "host_call": _check_host_call(where, fields),
+        "scaffold": fields["scaffold"] or tf1.train.Scaffold(),
+        **{name: _check_hooks(where, name, fields[name]) for name in _HOOK_FIELDS},
+    }
+
+
+def host_metrics(spec: Any) -> Mapping[str, Any]:
+    """The metrics of a specification, from host_call or eval_metric_ops."""
+    if spec.host_call is None:
+        return spec.eval_metric_ops
+    if isinstance(spec.host_call, Mapping):
+        return spec.host_call
+    function, tensors = spec.host_call
+    where = source.of_function(function)
+    return _check_metrics(
+        where, "what host_call's function returned", function(*tensors)
+    )
+
+
+def check_features(where: str, features: Any, labels: Any) -> None:
+    """Features and labels are tensors, or (nested) dicts of tensors."""
+    if features is None:
+        raise _broken_input(
+            where, "features are None; wanted a tensor or a dict of tensors"
+        )
+    _check_structure(where, "features", features)
+    if labels is not None:
+        _check_structure(where, "labels", labels)
+
+
+def _check_structure(where: str, name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_structure(where, f"{name}[{key!r}]", item)
+    elif not tf.is_tensor(value):
+        raise _broken_input(
+            where,
+            f"{name} is a {type(value).__name__}; wanted a tensor or a (nested) dict "
+            "of tensors. Return a tf.data.Dataset of (features, labels)",
+        )
+
+
+def _check_required(where: str, fields: dict[str, Any]) -> None:
+    mode = fields["mode"]
+    needed = {
+        "train": ("loss", "train_op"),
+        "eval": ("loss",),
+        "infer": ("predictions",),
+    }
+    hints = {
+        "loss": "return the scalar to be lowered: EstimatorSpec(mode, loss=loss)",
+        "train_op": "return EstimatorSpec(mode, loss=loss, train_op=optimizer.minimize("
+        "loss, global_step=tf.compat.v1.train.get_global_step()))",
+        "predictions": "return EstimatorSpec(mode, predictions={name: tensor})",
+    }
+    for name in needed[mode]:
+        if fields[name] is None:
+            raise _broken(
+                where, f"Missing {name}: mode {mode!r} needs it; {hints[name]}"
+            )
+
+
+def _check_loss(where: str, loss: Any) -> Any:
+    if loss is None:
+        return None
+    if not tf.is_tensor(loss):
+        raise _broken(where, f"loss must be Tensor, given: {loss!r}")
+    if loss.shape.num_elements() == 1:
+        return tf.reshape(loss, [])
+    if loss.shape.rank is None or loss.shape.num_elements() is None:
+        return tf.ensure_shape(loss, [])
+    raise _broken(
+        where,
+        f"Loss must be scalar, given shape {loss.shape} (made at "
+        f"{source.of_op(loss.op)}); take its mean: tf.reduce_mean(loss)",
+    )
+
+
+def _check_train_op(where: str, train_op: Any) -> Any:
+    if train_op is None or isinstance(train_op, tf.Operation) or tf.is_tensor(train_op):
+        return getattr(train_op, "op", train_op)
+    raise _broken(where, f"train_op must be Operation or Tensor, given: {train_op!r}")
+
+
+def _check_predictions(where: str, predictions: Any) -> Any:
+    if predictions is None:
+        return None
+    items = (
+        predictions.items() if isinstance(predictions, Mapping) else [("", predictions)]
+    )
+    for key, value in items:
+        if not tf.is_tensor(value):
+            raise _broken(
+                where, f"predictions[{key!r}] must be Tensor, given: {value!r}"
+            )
+    return predictions
+
+
+def _check_host_call(where: str, fields: dict[str, Any]) -> Any:
+    host_call = fields["host_call"]
+    if host_call is None:
+        return None
+    if fields["eval_metric_ops"]:
+        raise _broken(
+            where, "host_call and eval_metric_ops are both given; keep host_call"
+        )
+    if isinstance(host_call, Mapping):
+        return _check_metrics(where, "host_call", host_call)
+    if (
+        isinstance(host_call, list | tuple)
+        and len(host_call) == 2
+        and callable(host_call[0])
+        and isinstance(host_call[1], list | tuple)
+        and all(tf.is_tensor(t) for t in host_call[1])
+    ):
+        return host_call
+    raise _broken(
+        where,
+        f"host_call is {host_call!r}; wanted {_METRIC_FORM}, or (function, [tensors]) "
+        "where function(*tensors) returns such a dict",
+    )
+
+
+def _check_metrics(where: str, name: str, metrics: Any) -> Mapping[str, Any]:
+    if not isinstance(metrics, Mapping):
+        raise _broken(
+            where, f"{name} is a {type(metrics).__name__}; wanted {_METRIC_FORM}"
+        )
+    for key, pair in metrics.items():
+        if "keras" in type(pair).__module__:
+            raise _broken(
+                where,
+                f"{name}[{key!r}] is a Keras {type(pair).__name__}. {NO_KERAS_METRICS}",
+            )
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise _broken(where, f"{name}[{key!r}] is {pair!r}; wanted {_METRIC_FORM}")
+    return metrics
+
+
+def _check_hooks(where: str, name: str, hooks: Iterable[Any] | None) -> tuple[Any, ...]:
+    hooks = tuple(hooks or ())
+    for hook in hooks:
+        if not isinstance(hook, tf1.train.SessionRunHook):
+            raise _broken(
+                where, f"{name} holds {hook!r}; All hooks must be SessionRunHook"
+            )
+    return hooks
+
+
+def _broken(where: str, message: str) -> ModelFnError:
+    return ModelFnError(f"{where}: {message}.")
+
+
+def _broken_input(where: str, message: str) -> InputFnError:
+    return InputFnError(f"{where}: {message}.")

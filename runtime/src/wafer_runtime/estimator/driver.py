@@ -1,0 +1,283 @@
+"""CerebrasEstimator: the object that runs a model_fn."""
+
+import copy
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime import __version__
+from wafer_runtime.errors import (
+    CheckpointError,
+    DatasetEndedError,
+    NotAvailableError,
+    UsageError,
+)
+from wafer_runtime.estimator import calls, checkpoints, export
+from wafer_runtime.estimator import evaluate as evaluate_lib
+from wafer_runtime.estimator import hooks as hooks_lib
+from wafer_runtime.estimator import predict as predict_lib
+from wafer_runtime.estimator import train as train_lib
+from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
+from wafer_runtime.estimator.sessions import Setup
+from wafer_runtime.estimator.specs import ModeKeys
+
+log = logging.getLogger("wafer_runtime")
+
+
+class CerebrasEstimator:
+    """Trains, evaluates and predicts with a model_fn, as `tf.estimator.Estimator` did.
+
+    model_fn: `model_fn(features, labels, mode, params, config) -> EstimatorSpec`; it
+        may leave out arguments that it does not use.
+    model_dir: checkpoints and event files; `config.model_dir`, or a new temporary
+        folder, when None.
+    compile_dir: where compilations are kept; model_dir when None.
+    config: a RunConfig or CSRunConfig.
+    params: handed to model_fn and input_fn as they are.
+    warm_start_from: a checkpoint's path, a model_dir, or WarmStartSettings.
+
+    Every `input_fn` is called as `input_fn(params, mode, config)` by name, as far as it
+    takes these, and returns a tf.data.Dataset of (features, labels), or the tensors
+    themselves.
+    """
+
+    def __init__(
+        self,
+        model_fn: UserFn,
+        model_dir: str | os.PathLike[str] | None = None,
+        compile_dir: str | None = None,
+        config: RunConfig | None = None,
+        params: Any = None,
+        warm_start_from: Any = None,
+    ):
+        calls.check_model_fn(model_fn, params)
+        config = config or CSRunConfig()
+        directory = _choose_model_dir(model_dir, config.model_dir)
+        self._setup = Setup(
+            model_fn=model_fn,
+            params=copy.deepcopy(params or {}),
+            config=config.replace(model_dir=directory),
+            model_dir=directory,
+            warm_start=checkpoints.as_warm_start(warm_start_from),
+        )
+        self.compile_dir = compile_dir or directory
+
+    @property
+    def model_dir(self) -> str:
+        """Where checkpoints and event files are."""
+        return self._setup.model_dir
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration, its model_dir filled in."""
+        return self._setup.config
+
+    @property
+    def params(self) -> Any:
+        """A copy of the parameters."""
+        return copy.deepcopy(self._setup.params)
+
+    @property
+    def model_fn(self) -> UserFn:
+        """The user's model_fn."""
+        return self._setup.model_fn
+
+    def train(
+        self,
+        input_fn: UserFn,
+        hooks: Sequence[Any] | None = None,
+        steps: int | None = None,
+        max_steps: int | None = None,
+        saving_listeners: Sequence[Any] | None = None,
+        use_cs: bool = True,
+    ) -> "CerebrasEstimator":
+        """Train `steps` more steps, or until global step `max_steps`, or (with neither)
+        until the data end; from the latest checkpoint of model_dir if there is one.
+
+        Ctrl-C and SIGTERM save a checkpoint, then raise TrainingInterrupted. Returns
+        self. Raises UsageError, ContractError, CheckpointError, NonFiniteLossError.
+        """
+        _check_steps(steps, max_steps)
+        hooks = _check_hooks(hooks)
+        if use_cs and self._cs_ip():
+            self._check_wafer_training(input_fn, hooks, steps or max_steps)
+            self._refuse_wafer("train")
+        start = checkpoints.global_step_of(self.latest_checkpoint())
+        if max_steps is not None and start >= max_steps:
+            log.info("Global step %d is at max_steps already; nothing to train", start)
+            return self
+        stop = start + steps if steps else max_steps or hooks_lib.NEVER
+        train_lib.train(
+            self._setup, input_fn, hooks, start, stop, tuple(saving_listeners or ())
+        )
+        return self
+
+    def evaluate(
+        self,
+        input_fn: UserFn,
+        steps: int | None = None,
+        hooks: Sequence[Any] | None = None,
+        checkpoint_path: str | None = None,
+        name: str | None = None,
+        use_cs: bool = False,
+    ) -> dict[str, Any]:
+        """Metrics over `steps` batches (None: until the data end).
+
+        Returns `{metric: value}` with `loss` and `global_step`, and writes them to the
+        event file in `eval` (`eval_<name>`). The checkpoint is the latest by default.
+        """
+        _check_steps(steps, None)
+        if use_cs and self._cs_ip():
+            self._refuse_wafer("evaluate")
+        return evaluate_lib.evaluate(
+            self._setup, input_fn, steps, _check_hooks(hooks), checkpoint_path, name
+        )
+
+    def predict(
+        self,
+        input_fn: UserFn,
+        predict_keys: Sequence[str] | str | None = None,
+        hooks: Sequence[Any] | None = None,
+        checkpoint_path: str | None = None,
+        yield_single_examples: bool = True,
+        num_samples: int | None = None,
+        use_cs: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the predictions of one sample after the other (or batch after batch),
+        at most `num_samples` samples; only `predict_keys` of them if given.
+
+        Nothing is built until the first is asked for.
+        """
+        if use_cs and self._cs_ip():
+            self._refuse_wafer("predict")
+        return predict_lib.predict(
+            self._setup,
+            input_fn,
+            predict_keys,
+            _check_hooks(hooks),
+            checkpoint_path,
+            yield_single_examples,
+            num_samples,
+        )
+
+    def compile(
+        self, input_fn: UserFn, validate_only: bool = False, mode: str = ModeKeys.TRAIN
+    ) -> None:
+        """Map the model to the wafer: not in this release."""
+        self._refuse_wafer("compile")
+
+    def latest_checkpoint(self) -> str | None:
+        """The path of the newest checkpoint, without suffix, or None."""
+        return tf.train.latest_checkpoint(self.model_dir)
+
+    def get_variable_names(self) -> list[str]:
+        """The names of the variables in the latest checkpoint."""
+        return [name for name, _ in tf.train.list_variables(self._trained())]
+
+    def get_variable_value(self, name: str) -> Any:
+        """A variable's value in the latest checkpoint, as a numpy array."""
+        return tf.train.load_variable(self._trained(), name)
+
+    def eval_dir(self, name: str | None = None) -> str:
+        """Where `evaluate(name=name)` writes."""
+        return evaluate_lib.eval_dir(self.model_dir, name)
+
+    def export_saved_model(
+        self,
+        export_dir_base: str,
+        serving_input_receiver_fn: UserFn,
+        assets_extra: dict[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+    ) -> str:
+        """Write a SavedModel for serving into a new time-stamped folder of
+        `export_dir_base`, and return that folder's path.
+
+        serving_input_receiver_fn returns a ServingInputReceiver. assets_extra maps a
+        name under `assets.extra/` to the file to copy there.
+        """
+        return export.export_saved_model(
+            self._setup,
+            checkpoint_path or self._trained(),
+            export_dir_base,
+            serving_input_receiver_fn,
+            assets_extra or {},
+            as_text,
+        )
+
+    def _trained(self) -> str:
+        path = self.latest_checkpoint()
+        if path is None:
+            raise CheckpointError(
+                f"{self.model_dir}: holds no checkpoint. Train the model first."
+            )
+        return path
+
+    def _cs_ip(self) -> str | None:
+        return getattr(self.config, "cs_ip", None)
+
+    def _check_wafer_training(
+        self, input_fn: UserFn, hooks: Sequence[Any], steps: int | None
+    ) -> None:
+        """What the real system requires of a training run."""
+        if hooks:
+            raise UsageError(
+                f"{len(hooks)} hooks were given, but the wafer runs whole training "
+                "loops: hooks work on CPU and GPU only."
+            )
+        if not steps:
+            raise UsageError("Training on the wafer needs steps or max_steps.")
+        with tf.Graph().as_default():
+            inputs = calls.call_input_fn(
+                input_fn, ModeKeys.TRAIN, self._setup.params, self.config
+            )
+            if inputs.dataset is None:
+                return
+            with tf1.Session() as session:
+                batches = session.run(inputs.dataset.cardinality())
+        if 0 <= batches < steps:
+            raise DatasetEndedError(
+                f"The training dataset ends after {batches} batches, but {steps} steps "
+                "are asked for. On the wafer it must go on: add .repeat()."
+            )
+
+    def _refuse_wafer(self, action: str) -> None:
+        raise NotAvailableError(
+            f"{action} on the wafer is not in release {__version__} yet; "
+            "on CPU or GPU, leave out cs_ip"
+        )
+
+
+def _choose_model_dir(given: Any, configured: str | None) -> str:
+    if given and configured and os.fspath(given) != configured:
+        raise UsageError(
+            f"model_dir is {os.fspath(given)!r} and config.model_dir is "
+            f"{configured!r}; give one of them"
+        )
+    directory = given or configured
+    if directory:
+        return os.fspath(directory)
+    directory = tempfile.mkdtemp()
+    log.warning("No model_dir: using the temporary folder %s", directory)
+    return directory
+
+
+def _check_steps(steps: int | None, max_steps: int | None) -> None:
+    if steps is not None and max_steps is not None:
+        raise UsageError("Can not provide both steps and max_steps.")
+    for name, value in (("steps", steps), ("max_steps", max_steps)):
+        if value is not None and value <= 0:
+            raise UsageError(f"Must specify {name} > 0, given: {value}")
+
+
+def _check_hooks(hooks: Sequence[Any] | None) -> tuple[Any, ...]:
+    for hook in hooks or ():
+        if not isinstance(hook, hooks_lib.Hook):
+            raise UsageError(f"All hooks must be SessionRunHook, given: {hook!r}")
+    return tuple(hooks or ())

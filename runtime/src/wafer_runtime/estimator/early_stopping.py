@@ -1,0 +1,191 @@
+"""Hooks that end training when an evaluation metric says so."""
+
+import logging
+import operator
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.estimator.driver import CerebrasEstimator
+from wafer_runtime.estimator.hooks import NEVER
+
+log = logging.getLogger("wafer_runtime")
+
+
+def make_early_stopping_hook(
+    estimator: CerebrasEstimator,
+    should_stop_fn: Callable[[], bool],
+    run_every_secs: float | None = 60,
+    run_every_steps: int | None = None,
+) -> Any:
+    """A hook that ends training when `should_stop_fn()` is true.
+
+    It is asked every `run_every_secs` seconds, or every `run_every_steps` steps.
+    """
+    if run_every_secs is not None and run_every_steps is not None:
+        raise ValueError("Only one of run_every_secs and run_every_steps may be given.")
+    return _EarlyStoppingHook(should_stop_fn, run_every_secs, run_every_steps)
+
+
+def stop_if_higher_hook(
+    estimator: CerebrasEstimator,
+    metric_name: str,
+    threshold: float,
+    eval_dir: str | None = None,
+    min_steps: int = 0,
+    run_every_secs: float | None = 60,
+    run_every_steps: int | None = None,
+) -> Any:
+    """Stops once an evaluation after `min_steps` found the metric above `threshold`."""
+    return _threshold_hook(
+        operator.gt, estimator, metric_name, threshold, eval_dir, min_steps,
+        run_every_secs, run_every_steps,
+    )  # fmt: skip
+
+
+def stop_if_lower_hook(
+    estimator: CerebrasEstimator,
+    metric_name: str,
+    threshold: float,
+    eval_dir: str | None = None,
+    min_steps: int = 0,
+    run_every_secs: float | None = 60,
+    run_every_steps: int | None = None,
+) -> Any:
+    """Stops once an evaluation after `min_steps` found the metric below `threshold`."""
+    return _threshold_hook(
+        operator.lt, estimator, metric_name, threshold, eval_dir, min_steps,
+        run_every_secs, run_every_steps,
+    )  # fmt: skip
+
+
+def stop_if_no_increase_hook(
+    estimator: CerebrasEstimator,
+    metric_name: str,
+    max_steps_without_increase: int,
+    eval_dir: str | None = None,
+    min_steps: int = 0,
+    run_every_secs: float | None = 60,
+    run_every_steps: int | None = None,
+) -> Any:
+    """Stops when the metric set no new high for so many steps."""
+    return _stall_hook(
+        operator.gt, estimator, metric_name, max_steps_without_increase, eval_dir,
+        min_steps, run_every_secs, run_every_steps,
+    )  # fmt: skip
+
+
+def stop_if_no_decrease_hook(
+    estimator: CerebrasEstimator,
+    metric_name: str,
+    max_steps_without_decrease: int,
+    eval_dir: str | None = None,
+    min_steps: int = 0,
+    run_every_secs: float | None = 60,
+    run_every_steps: int | None = None,
+) -> Any:
+    """Stops when the metric set no new low for so many steps."""
+    return _stall_hook(
+        operator.lt, estimator, metric_name, max_steps_without_decrease, eval_dir,
+        min_steps, run_every_secs, run_every_steps,
+    )  # fmt: skip
+
+
+def read_eval_metrics(eval_dir: str) -> dict[int, dict[str, float]]:
+    """`{global_step: {metric: value}}` from the event files of an evaluation folder."""
+    metrics: dict[int, dict[str, float]] = {}
+    for path in sorted(Path(eval_dir).glob("*.tfevents.*")):
+        for event in tf1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    metrics.setdefault(event.step, {})[value.tag] = value.simple_value
+    return dict(sorted(metrics.items()))
+
+
+def _history(
+    estimator: CerebrasEstimator, metric: str, eval_dir: str | None, min_steps: int
+) -> list[tuple[int, float]]:
+    metrics = read_eval_metrics(eval_dir or estimator.eval_dir())
+    return [
+        (step, values[metric])
+        for step, values in metrics.items()
+        if step >= min_steps and metric in values
+    ]
+
+
+def _threshold_hook(
+    passed: Callable[[float, float], bool],
+    estimator: CerebrasEstimator,
+    metric: str,
+    threshold: float,
+    eval_dir: str | None,
+    min_steps: int,
+    secs: float | None,
+    steps: int | None,
+) -> Any:
+    def should_stop() -> bool:
+        for step, value in _history(estimator, metric, eval_dir, min_steps):
+            if passed(value, threshold):
+                log.info(
+                    "Stopping: %s was %g at step %d (threshold %g)",
+                    metric, value, step, threshold,
+                )  # fmt: skip
+                return True
+        return False
+
+    return make_early_stopping_hook(estimator, should_stop, secs, steps)
+
+
+def _stall_hook(
+    better: Callable[[float, float], bool],
+    estimator: CerebrasEstimator,
+    metric: str,
+    patience: int,
+    eval_dir: str | None,
+    min_steps: int,
+    secs: float | None,
+    steps: int | None,
+) -> Any:
+    def should_stop() -> bool:
+        best: tuple[int, float] | None = None
+        for step, value in _history(estimator, metric, eval_dir, min_steps):
+            if best is None or better(value, best[1]):
+                best = step, value
+            elif step - best[0] >= patience:
+                log.info(
+                    "Stopping: %s was no better than the %g of step %d for %d steps",
+                    metric, best[1], best[0], step - best[0],
+                )  # fmt: skip
+                return True
+        return False
+
+    return make_early_stopping_hook(estimator, should_stop, secs, steps)
+
+
+class _EarlyStoppingHook(tf1.train.SessionRunHook):
+    def __init__(
+        self, should_stop: Callable[[], bool], secs: float | None, steps: int | None
+    ):
+        self._should_stop = should_stop
+        self._secs = secs
+        self._steps = steps
+        self._asked_at = time.monotonic()
+        self._first_step: int | None = None
+        self._wanted = 0
+
+    def next_step(self, step: int) -> int:
+        """Every `steps` steps from the start of the run, or when `secs` have passed."""
+        if self._steps is not None:
+            self._first_step = step if self._first_step is None else self._first_step
+            done = step - self._first_step
+            return step + self._steps - done % self._steps
+        due = time.monotonic() - self._asked_at >= (self._secs or 0)
+        return step + 1 if due else NEVER
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        self._asked_at = time.monotonic()
+        if self._should_stop():
+            run_context.request_stop()

@@ -1,0 +1,135 @@
+"""Evaluation: the metrics of host_call over a dataset, for one checkpoint."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.errors import ModelFnError
+from wafer_runtime.estimator import checkpoints, sessions
+from wafer_runtime.estimator import hooks as hooks_lib
+from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.contract import host_metrics
+from wafer_runtime.estimator.interrupts import StopRequest
+from wafer_runtime.estimator.sessions import Built, Setup
+from wafer_runtime.estimator.specs import ModeKeys
+from wafer_runtime.estimator.steps import Steps
+
+log = logging.getLogger("wafer_runtime")
+
+
+def evaluate(
+    setup: Setup,
+    input_fn: UserFn,
+    steps: int | None,
+    hooks: Sequence[Any],
+    checkpoint_path: str | None,
+    name: str | None,
+) -> dict[str, Any]:
+    """Metrics over `steps` batches (None: all); also written to eval's event file.
+
+    Returns the metrics with `loss` (the mean over batches) and `global_step`.
+    """
+    path = checkpoint_path or tf.train.latest_checkpoint(setup.model_dir)
+    if path is None:
+        log.info(
+            "Could not find trained model in model_dir: %s, running initialization "
+            "to evaluate.",
+            setup.model_dir,
+        )
+    with sessions.built_graph(setup, input_fn, ModeKeys.EVAL) as built:
+        if path is not None:
+            checkpoints.check_fits(path, tf1.global_variables())
+        values = _run(setup, built, steps, hooks, path)
+    directory = eval_dir(setup.model_dir, name)
+    log.info("Evaluation of %s: %s", path or "the initial model", _in_words(values))
+    _write_summary(directory, values)
+    return values
+
+
+def eval_dir(model_dir: str, name: str | None) -> str:
+    """Where an evaluation writes: `eval`, or `eval_<name>`."""
+    return str(Path(model_dir, f"eval_{name}" if name else "eval"))
+
+
+def _run(
+    setup: Setup,
+    built: Built,
+    steps: int | None,
+    hooks: Sequence[Any],
+    path: str | None,
+) -> dict[str, Any]:
+    metrics = _metrics(built)
+    counter = _eval_counter()
+    updates = tf.group([update for _, update in metrics.values()])
+    with tf.control_dependencies([updates]):
+        eval_op = counter.assign_add(1, read_value=False)
+    # The losses are averaged by their metric; a batch's own is of no interest here.
+    loop = Steps(eval_op, tf.zeros([]), counter, stop_at_non_finite=False)
+    values = {name: value for name, (value, _) in metrics.items()}
+    values["global_step"] = built.global_step.read_value()
+    all_hooks = [*hooks, *built.spec.evaluation_hooks]
+    if built.inputs.initializer is not None:
+        all_hooks.insert(0, hooks_lib.InitializerHook(built.inputs.initializer))
+    with sessions.open_session(
+        setup.config, built.spec.scaffold, all_hooks, checkpoint_filename_with_path=path
+    ) as session:
+        stop = steps or hooks_lib.NEVER
+        sessions.run_steps(
+            session, loop, all_hooks, 0, stop, StopRequest(), finite=False
+        )
+        return session.run_step_fn(
+            lambda step_context: step_context.session.run(values)
+        )
+
+
+def _metrics(built: Built) -> dict[str, Any]:
+    metrics = dict(host_metrics(built.spec))
+    for name in ("loss", "global_step"):
+        if name in metrics:
+            raise ModelFnError(
+                f'A metric is named "{name}", which the driver itself reports; '
+                "give it another name."
+            )
+    return metrics | {"loss": tf1.metrics.mean(built.spec.loss)}
+
+
+def _eval_counter() -> tf.Variable:
+    return tf1.get_variable(
+        "eval_step",
+        shape=[],
+        dtype=tf.int64,
+        initializer=tf1.zeros_initializer(),
+        trainable=False,
+        use_resource=True,
+        collections=[tf1.GraphKeys.LOCAL_VARIABLES],
+    )
+
+
+def _in_words(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} = {value:.6g}" if np.ndim(value) == 0 and not _is_text(value)
+        else f"{name}: {np.shape(value)}"
+        for name, value in sorted(values.items())
+    )  # fmt: skip
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, bytes | str)
+
+
+def _write_summary(directory: str, values: dict[str, Any]) -> None:
+    summary = tf1.Summary()
+    for name, value in values.items():
+        if _is_text(value):
+            summary.MergeFromString(value)  # a metric may be a serialised Summary
+        elif np.ndim(value) == 0 and name != "global_step":
+            summary.value.add(tag=name, simple_value=float(value))
+    with tf.Graph().as_default():  # the writer refuses to work in eager mode
+        writer = tf1.summary.FileWriterCache.get(directory)
+        writer.add_summary(summary, int(values["global_step"]))
+        writer.flush()

@@ -1,0 +1,133 @@
+"""Prediction: the model's outputs, sample by sample, and their file."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.errors import ModelFnError, did_you_mean
+from wafer_runtime.estimator import checkpoints, sessions
+from wafer_runtime.estimator import hooks as hooks_lib
+from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.sessions import Setup
+from wafer_runtime.estimator.specs import ModeKeys
+
+
+def predict(
+    setup: Setup,
+    input_fn: UserFn,
+    predict_keys: Sequence[str] | str | None,
+    hooks: Sequence[Any],
+    checkpoint_path: str | None,
+    yield_single_examples: bool,
+    num_samples: int | None,
+) -> Iterator[Any]:
+    """Yield predictions lazily: a sample's (dict of) arrays, or a whole batch's."""
+    path = checkpoint_path or tf.train.latest_checkpoint(setup.model_dir)
+    batches = _batches(*_open(setup, input_fn, predict_keys, hooks, path))
+    if yield_single_examples:
+        yield from islice(_samples(batches), num_samples)
+    else:
+        yield from batches
+
+
+def save_predictions(path: Path, predictions: Iterable[Any]) -> int:
+    """Write single-sample predictions to an .npz file and return how many there were.
+
+    The file holds one array, `arr_0`, of shape [samples]: `arr_0[i]["name"]` is a
+    sample's value and `arr_0["name"]` everybody's. Loading it needs no pickle.
+    """
+    samples = list(predictions)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    np.savez(partial, _as_array(samples))
+    partial.replace(path)
+    return len(samples)
+
+
+def _as_array(samples: list[Any]) -> Any:
+    if not samples or not isinstance(samples[0], Mapping):
+        return np.array(samples)
+    columns = {name: _column([s[name] for s in samples]) for name in samples[0]}
+    dtype = [(name, c.dtype, c.shape[1:]) for name, c in columns.items()]
+    table = np.empty(len(samples), dtype)
+    for name, column in columns.items():
+        table[name] = column
+    return table
+
+
+def _column(values: list[Any]) -> Any:
+    column = np.array(values)
+    # TensorFlow's strings come as objects, which only pickle can store.
+    return column.astype(bytes) if column.dtype == object else column
+
+
+def _batches(session: Any, wanted: Any) -> Iterator[Any]:
+    with session:
+        while not session.should_stop():
+            try:
+                batch = session.run(wanted)
+            except tf.errors.OutOfRangeError:
+                return
+            yield batch
+
+
+def _open(
+    setup: Setup,
+    input_fn: UserFn,
+    predict_keys: Sequence[str] | str | None,
+    hooks: Sequence[Any],
+    path: str | None,
+) -> tuple[Any, Any]:
+    """The session and what to fetch; the graph is not left as the caller's default."""
+    with sessions.built_graph(setup, input_fn, ModeKeys.PREDICT) as built:
+        if path is not None:
+            checkpoints.check_fits(path, tf1.global_variables())
+        wanted = _select(built.spec.predictions, predict_keys)
+        all_hooks = [*hooks, *built.spec.prediction_hooks]
+        if built.inputs.initializer is not None:
+            all_hooks.insert(0, hooks_lib.InitializerHook(built.inputs.initializer))
+        session = sessions.open_session(
+            setup.config,
+            built.spec.scaffold,
+            all_hooks,
+            checkpoint_filename_with_path=path,
+        )
+    return session, wanted
+
+
+def _select(predictions: Any, keys: Sequence[str] | str | None) -> Any:
+    if keys is None:
+        return predictions
+    names = [keys] if isinstance(keys, str) else list(keys)
+    if not isinstance(predictions, Mapping):
+        raise ModelFnError(
+            f"predict_keys is {names}, but the model predicts one tensor, not a dict."
+        )
+    for name in names:
+        if name not in predictions:
+            raise ModelFnError(
+                f'The model predicts no "{name}"{did_you_mean(name, predictions)}; it '
+                f"predicts {', '.join(predictions)}."
+            )
+    return {name: predictions[name] for name in names}
+
+
+def _samples(batches: Iterator[Any]) -> Iterator[Any]:
+    for batch in batches:
+        if not isinstance(batch, Mapping):
+            yield from batch
+            continue
+        sizes = {name: len(value) for name, value in batch.items()}
+        if len(set(sizes.values())) > 1:
+            raise ModelFnError(
+                f"Predictions have different batch sizes: {sizes}. Give all of them "
+                "the batch dimension, or call predict(yield_single_examples=False)."
+            )
+        for i in range(next(iter(sizes.values()))):
+            yield {name: value[i] for name, value in batch.items()}

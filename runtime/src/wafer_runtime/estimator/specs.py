@@ -1,0 +1,127 @@
+"""What a model_fn returns, and what train_and_evaluate is told."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from wafer_runtime.estimator import contract
+
+
+class ModeKeys:
+    """The modes that a model_fn is called in."""
+
+    TRAIN = "train"
+    EVAL = "eval"
+    PREDICT = "infer"
+
+
+class _Fields(NamedTuple):
+    mode: str
+    predictions: Any
+    loss: Any
+    train_op: Any
+    eval_metric_ops: Any
+    export_outputs: Any
+    training_chief_hooks: Any
+    training_hooks: Any
+    scaffold: Any
+    evaluation_hooks: Any
+    prediction_hooks: Any
+    host_call: Any
+
+
+class EstimatorSpec(_Fields):
+    """The operations of one mode, as `tf.estimator.EstimatorSpec` had them.
+
+    mode: one of ModeKeys.
+    predictions: a tensor, or a dict of tensors `[batch, ...]`; PREDICT needs it.
+    loss: a scalar floating-point tensor; TRAIN and EVAL need it.
+    train_op: an operation that applies one update and advances the global step;
+        TRAIN needs it.
+    eval_metric_ops: `{name: (value, update_op)}`, as tf.compat.v1.metrics returns.
+    export_outputs: `{signature: ExportOutput}` for export_saved_model.
+    *_hooks: SessionRunHooks to run beside those given to the driver.
+    scaffold: a tf.compat.v1.train.Scaffold.
+
+    Raises ModelFnError, naming the line that made the specification.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        mode: str,
+        predictions: Any = None,
+        loss: Any = None,
+        train_op: Any = None,
+        eval_metric_ops: Mapping[str, Any] | None = None,
+        export_outputs: Mapping[str, Any] | None = None,
+        training_chief_hooks: Iterable[Any] | None = None,
+        training_hooks: Iterable[Any] | None = None,
+        scaffold: Any = None,
+        evaluation_hooks: Iterable[Any] | None = None,
+        prediction_hooks: Iterable[Any] | None = None,
+    ) -> "EstimatorSpec":
+        return cls._checked(
+            mode,
+            predictions,
+            loss,
+            train_op,
+            eval_metric_ops,
+            export_outputs,
+            training_chief_hooks,
+            training_hooks,
+            scaffold,
+            evaluation_hooks,
+            prediction_hooks,
+            None,
+        )
+
+    @classmethod
+    def _checked(cls, *values: Any) -> Any:
+        given = dict(zip(_Fields._fields, values, strict=True))
+        return cls._make(contract.check_spec(given)[name] for name in _Fields._fields)
+
+
+class CSEstimatorSpec(EstimatorSpec):
+    """EstimatorSpec plus `host_call`: metrics computed on the host.
+
+    host_call: `{name: (value, update_op)}`, or `(function, [tensors])` where
+        `function(*tensors)` returns such a dict. Not beside eval_metric_ops.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, mode: str, host_call: Any = None, **spec: Any
+    ) -> "CSEstimatorSpec":
+        unknown = set(spec) - set(_Fields._fields)
+        if unknown:
+            raise TypeError(f"CSEstimatorSpec has no argument {sorted(unknown)}")
+        fields = {"mode": mode, "host_call": host_call} | spec
+        return cls._checked(*(fields.get(name) for name in _Fields._fields))
+
+
+class TrainSpec(NamedTuple):
+    """How train_and_evaluate trains; as `tf.estimator.TrainSpec`."""
+
+    input_fn: Callable[..., Any]
+    max_steps: int | None = None
+    hooks: tuple[Any, ...] = ()
+    saving_listeners: tuple[Any, ...] = ()
+
+
+class EvalSpec(NamedTuple):
+    """How train_and_evaluate evaluates; as `tf.estimator.EvalSpec`.
+
+    steps: batches an evaluation, None for all. throttle_secs: at least so long between
+    two evaluations. exporters: objects with `name` and `export(estimator, export_path,
+    checkpoint_path, eval_result, is_the_final_export)`.
+    """
+
+    input_fn: Callable[..., Any]
+    steps: int | None = 100
+    name: str | None = None
+    hooks: tuple[Any, ...] = ()
+    exporters: Any = ()
+    start_delay_secs: int = 120
+    throttle_secs: int = 600

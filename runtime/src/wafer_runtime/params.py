@@ -1,0 +1,209 @@
+"""`params.yaml`: schema, loading, command-line overrides.
+
+Everything outside `model:` is checked; unknown keys are errors. The `model:` section is
+free-form: it belongs to the owner of the model. The values travel as plain nested dicts
+(`params["train_input"]["batch_size"]`), the shape that Cerebras users' code expects.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from wafer_runtime.errors import ParamsError, did_you_mean
+
+Mode = Literal["train", "eval", "eval_all", "train_and_eval", "predict"]
+
+
+def _yaml_float(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as text (it wants `1.0e-3`); people write both."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Float = Annotated[float, BeforeValidator(_yaml_float)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class InputParams(_Section):
+    """What an `input_fn` may be told; `num_parallel_calls: 0` means autotune."""
+
+    data_dir: str | None = None
+    batch_size: PositiveInt = 32
+    shuffle: bool = False
+    shuffle_seed: int | None = None
+    num_parallel_calls: int = Field(0, ge=0)
+
+
+class OptimizerParams(_Section):
+    """Which update rule; Adam's defaults are its paper's, `rho` is RMSProp's decay."""
+
+    optimizer_type: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "adam"
+    learning_rate: Float = Field(0.001, gt=0)
+    momentum: Float = Field(0.9, ge=0, lt=1)
+    rho: Float = Field(0.9, ge=0, lt=1)
+    beta1: Float = Field(0.9, ge=0, lt=1)
+    beta2: Float = Field(0.999, ge=0, lt=1)
+    epsilon: Float = Field(1e-8, gt=0)
+    weight_decay_rate: Float = Field(0.0, ge=0)
+    loss_scaling_factor: Literal["dynamic"] | Float = 1.0
+
+    @model_validator(mode="after")
+    def _positive_loss_scale(self) -> "OptimizerParams":
+        scale = self.loss_scaling_factor
+        if scale != "dynamic" and scale <= 0:
+            raise ValueError(f"loss_scaling_factor is {scale}; it must be above 0")
+        return self
+
+
+class RunConfigParams(_Section):
+    """How to run; the command line's flags of the same names win over these."""
+
+    mode: Mode | None = None
+    model_dir: str = "model_dir"
+    steps: PositiveInt | None = None
+    max_steps: PositiveInt | None = None
+    eval_steps: PositiveInt | None = None
+    save_summary_steps: PositiveInt = 100
+    save_checkpoints_steps: PositiveInt | None = None
+    save_checkpoints_secs: PositiveInt | None = None
+    keep_checkpoint_max: int = Field(5, ge=0)
+    log_step_count_steps: PositiveInt = 100
+    tf_random_seed: int | None = None
+    throttle_secs: int = Field(0, ge=0)
+    system: str = "wse2"
+    cs_ip: str | None = None
+    multireplica: bool = False
+    num_wgt_servers: PositiveInt | None = None
+    device: str | None = None
+    validate_only: bool = False
+    compile_only: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_each_pair(self) -> "RunConfigParams":
+        for a, b in (
+            ("steps", "max_steps"),
+            ("save_checkpoints_steps", "save_checkpoints_secs"),
+            ("validate_only", "compile_only"),
+        ):
+            if getattr(self, a) and getattr(self, b):
+                raise ValueError(f"{a} and {b} are both set; keep one of them")
+        return self
+
+
+class Params(_Section):
+    """A whole params.yaml."""
+
+    description: str | None = None
+    train_input: InputParams = InputParams()
+    eval_input: InputParams = InputParams()
+    model: dict[str, Any] = {}
+    optimizer: OptimizerParams = OptimizerParams()
+    runconfig: RunConfigParams = RunConfigParams()
+
+
+def load_params(
+    path: str | os.PathLike[str],
+    set_defaults: Callable[[dict[str, Any]], None] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Load and check a params.yaml.
+
+    `overrides` are `runconfig` values from the command line: those that are not None
+    win. `set_defaults` is the model's own hook: it may fill in and check `model:`.
+    Returns the sections as nested dicts, defaults filled in. Raises ParamsError.
+    """
+    content = _read_yaml(path)
+    runconfig = content.get("runconfig") or {}
+    if isinstance(runconfig, dict):
+        given = {k: v for k, v in (overrides or {}).items() if v is not None}
+        content["runconfig"] = _without_rivals(runconfig, given) | given
+    # An empty `section:` is None in YAML and means "all defaults".
+    content = {k: v for k, v in content.items() if v is not None}
+    try:
+        params = Params.model_validate(content).model_dump()
+    except ValidationError as error:
+        raise ParamsError(_explain(error, path)) from None
+    if set_defaults is not None:
+        set_defaults(params)
+    return params
+
+
+def save_params(params: Mapping[str, Any], path: Path) -> None:
+    """Write `params` as YAML, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(yaml.safe_dump(dict(params), sort_keys=False))
+    partial.replace(path)
+
+
+def _without_rivals(
+    runconfig: dict[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`--steps` beats a `max_steps` of the file, and the other way round."""
+    rival = {"steps": "max_steps", "max_steps": "steps"}
+    beaten = {rival[k] for k in given if k in rival}
+    return {k: v for k, v in runconfig.items() if k not in beaten}
+
+
+def _read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: cannot be read: {error.strerror}. "
+            "Name another file with --params FILE."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(
+            f"{path}: holds {type(content).__name__}, wanted sections such as "
+            f'"model:" and "runconfig:"'
+        )
+    return content
+
+
+def _explain(error: ValidationError, path: object) -> str:
+    return "\n".join(f"{path}: {_explain_one(item)}" for item in error.errors())
+
+
+def _explain_one(item: Any) -> str:
+    keys = [str(part) for part in item["loc"]]
+    # pydantic appends the tag of the union member that it tried.
+    keys = [k for k in keys if not k.startswith("literal[") and k != "float"]
+    where = ".".join(keys) or "top level"
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        hint = did_you_mean(keys[-1], known) or f"; known keys: {', '.join(known)}"
+        free = ". Keys of your own belong under model:"
+        return f'{where}: unknown key "{keys[-1]}"{hint}{free}'
+    message = item["msg"].removeprefix("Value error, ")
+    shown = item["input"]
+    value = "" if isinstance(shown, dict) else f" (is {shown!r})"
+    return f"{where}: {message}{value}"
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Params
+    for key in path:
+        section = model.model_fields[key].annotation
+        assert isinstance(section, type)
+        model = section
+    return list(model.model_fields)

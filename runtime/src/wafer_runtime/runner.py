@@ -1,0 +1,269 @@
+"""What a generated `run.py` calls: flags and params.yaml -> one driver call.
+
+Exit codes: 0 done; 1 the run failed; 2 nothing was run (flags, params.yaml, not
+available); 130 and 143 stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wafer_runtime import __version__, source
+from wafer_runtime.errors import (
+    CheckpointError,
+    NotAvailableError,
+    ParamsError,
+    TrainingInterrupted,
+    WaferError,
+    did_you_mean,
+)
+from wafer_runtime.params import load_params, save_params
+
+if TYPE_CHECKING:
+    from wafer_runtime.estimator import CerebrasEstimator
+
+log = logging.getLogger("wafer_runtime")
+
+UserFn = Callable[..., Any]
+MODES = ("train", "eval", "eval_all", "train_and_eval", "predict")
+# What the engine will do; each flag with the runconfig key that can also ask for it.
+_NOT_YET = {
+    "cs_ip": "--cs_ip (running on a wafer, real or simulated)",
+    "validate_only": "--validate_only (checking that the model maps to the wafer)",
+    "compile_only": "--compile_only (placing the model on the wafer)",
+}
+
+
+def main(
+    load_model: Callable[[], tuple[UserFn, UserFn]],
+    set_defaults: Callable[[dict[str, Any]], None] | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run what the command line asks for and return the exit code.
+
+    `load_model()` returns `(model_fn, input_fn)`; it is called after the flags and
+    params are known to be good, because importing TensorFlow takes seconds.
+    """
+    args = _parser().parse_args(argv)
+    _log_to_stderr()
+    try:
+        params = load_params(args.params, set_defaults, _overrides(args))
+        _check(params)
+        run(*load_model(), params)
+    except WaferError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    except TrainingInterrupted as stop:
+        print(
+            f"Stopped at global step {stop.global_step}; its checkpoint is saved. "
+            "The same command goes on from there.",
+            file=sys.stderr,
+        )
+        return stop.exit_code
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        # Code of the user's on the way makes it the user's; else it is a bug of ours,
+        # and its traceback is what helps.
+        report = _users_mistake(error)
+        if report is None:
+            raise
+        print(f"Error: {report}", file=sys.stderr)
+        return WaferError.exit_code
+    return 0
+
+
+def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
+    """Carry out `params["runconfig"]["mode"]` with a CerebrasEstimator."""
+    from wafer_runtime.estimator import CerebrasEstimator, CSRunConfig
+
+    runconfig = params["runconfig"]
+    mode = runconfig["mode"]
+    model_dir = Path(runconfig["model_dir"])
+    config = CSRunConfig(model_dir=str(model_dir), **_config_args(runconfig))
+    if not config.is_chief:
+        log.info(
+            "%s %s: without a CS system only the chief works; nothing to do",
+            config.task_type,
+            config.task_id,
+        )
+        return
+    save_params(params, model_dir / f"params_{mode}.yaml")
+    estimator = CerebrasEstimator(model_fn, config=config, params=params)
+    _ACTIONS[mode](estimator, input_fn, runconfig)
+
+
+def _train(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
+    estimator.train(
+        input_fn, steps=runconfig["steps"], max_steps=runconfig["max_steps"]
+    )
+
+
+def _eval(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
+    _require_checkpoint(estimator)
+    estimator.evaluate(input_fn, steps=runconfig["eval_steps"])
+
+
+def _eval_all(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
+    from wafer_runtime.estimator import all_checkpoints
+
+    _require_checkpoint(estimator)
+    for path in all_checkpoints(estimator.model_dir):
+        estimator.evaluate(
+            input_fn, steps=runconfig["eval_steps"], checkpoint_path=path
+        )
+
+
+def _train_and_eval(
+    estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any
+) -> None:
+    from wafer_runtime.estimator import EvalSpec, TrainSpec, train_and_evaluate
+
+    train_and_evaluate(
+        estimator,
+        TrainSpec(input_fn, max_steps=runconfig["max_steps"]),
+        EvalSpec(
+            input_fn,
+            steps=runconfig["eval_steps"],
+            throttle_secs=runconfig["throttle_secs"],
+        ),
+    )
+
+
+def _predict(estimator: "CerebrasEstimator", input_fn: UserFn, _: Any) -> None:
+    from wafer_runtime.estimator import save_predictions
+
+    _require_checkpoint(estimator)
+    path = Path(estimator.model_dir, "predict", "outputs.npz")
+    count = save_predictions(path, estimator.predict(input_fn))
+    log.info("Saved the predictions of %d samples to %s", count, path)
+
+
+_ACTIONS = {
+    "train": _train,
+    "eval": _eval,
+    "eval_all": _eval_all,
+    "train_and_eval": _train_and_eval,
+    "predict": _predict,
+}
+
+
+def _users_mistake(error: Exception) -> str | None:
+    """What went wrong and at which lines of the user's code; None if at none."""
+    lines = source.traceback_lines(error)
+    message = str(error).strip() or "no message"
+    if (op := getattr(error, "op", None)) is not None:
+        # A TensorFlow error: the line that made the operation is the one to look at.
+        message = getattr(error, "message", message).strip()
+        lines = [f"{source.of_op(op)} made the operation {op.name} ({op.type})"]
+    elif isinstance(error, SyntaxError):
+        lines = [source.of_exception(error)]
+    if not lines:
+        return None
+    return "\n  ".join([f"{type(error).__name__}: {message}", *lines])
+
+
+def _require_checkpoint(estimator: "CerebrasEstimator") -> None:
+    if estimator.latest_checkpoint() is None:
+        raise CheckpointError(
+            f"{estimator.model_dir}: holds no checkpoint to load. "
+            "Run --mode train first, or name another folder with --model_dir."
+        )
+
+
+def _config_args(runconfig: dict[str, Any]) -> dict[str, Any]:
+    device = runconfig["device"]
+    keys = (
+        "tf_random_seed",
+        "save_summary_steps",
+        "keep_checkpoint_max",
+        "log_step_count_steps",
+    )
+    args = {key: runconfig[key] for key in keys}
+    # RunConfig's own default (every 600 s) holds when neither is given.
+    for key in ("save_checkpoints_steps", "save_checkpoints_secs"):
+        if runconfig[key] is not None:
+            args[key] = runconfig[key]
+    return args | {"device_fn": (lambda _: device) if device else None}
+
+
+def _check(params: dict[str, Any]) -> None:
+    runconfig = params["runconfig"]
+    for key, what in _NOT_YET.items():
+        if runconfig[key]:
+            raise NotAvailableError(f"{what} is not in release {__version__} yet")
+    if runconfig["multireplica"]:
+        raise ParamsError("--multireplica is for training on the wafer (--cs_ip)")
+    mode = runconfig["mode"]
+    if mode is None:
+        raise ParamsError(
+            f"no mode: give --mode, or runconfig.mode; one of {', '.join(MODES)}"
+        )
+    bound = runconfig["max_steps"] or (mode == "train" and runconfig["steps"])
+    if mode in ("train", "train_and_eval") and not bound:
+        raise ParamsError(
+            f"--mode {mode} does not say how long: give --max_steps N (in all)"
+            + (" or --steps N (more)" if mode == "train" else "")
+            + ", or set it under runconfig:"
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one `Error:` line and a suggestion for a mistyped flag."""
+
+    def error(self, message: str) -> Any:
+        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
+        hint = did_you_mean(unknown, self._option_string_actions)
+        self.exit(2, f"Error: {message}{hint}. See --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        description="Train, evaluate or predict with the model of this folder.",
+        epilog="Exit codes: 0 done; 1 failed; 2 nothing was run (flags, params, not "
+        "available); 130/143 stopped by Ctrl-C/SIGTERM after saving a checkpoint.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-m", "--mode", choices=MODES, help="what to do (default: runconfig.mode)")
+    add("-p", "--params", default="configs/params.yaml", metavar="FILE",
+        help="the configuration (default: %(default)s)")  # fmt: skip
+    add("-o", "--model_dir", metavar="DIR", help="checkpoints, events, results")
+    add("--cs_ip", metavar="ADDRESS", help="the CS system, or sim (not yet available)")
+    add("--steps", type=_positive, metavar="N", help="train N more steps")
+    add("--max_steps", type=_positive, metavar="N", help="train until step N in all")
+    add("--eval_steps", type=_positive, metavar="N", help="evaluate N batches")
+    add("--validate_only", action="store_true", default=None,
+        help="compile up to kernel matching (not yet available)")  # fmt: skip
+    add("--compile_only", action="store_true", default=None,
+        help="compile, without running (not yet available)")  # fmt: skip
+    add("--multireplica", action="store_true", default=None,
+        help="several copies of the model on the wafer (with --cs_ip)")  # fmt: skip
+    add("--device", metavar="NAME", help="force a TensorFlow device, such as /gpu:0")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value
+
+
+_positive.__name__ = "whole number"  # argparse names the type in its message
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in vars(args).items() if key != "params"}
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False

@@ -1,0 +1,84 @@
+"""Where in the user's code something comes from, for error messages.
+
+The user's code is what is neither this package, nor an installed one, nor Python's own.
+"""
+
+import functools
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+_OURS = os.path.dirname(os.path.abspath(__file__))
+_INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+)
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file of this name belongs to the user."""
+    if filename.startswith("<"):
+        # Notebook cells and `python -c` are the user's; frozen modules are not.
+        return not filename.startswith("<frozen")
+    path = os.path.abspath(filename)
+    return not path.startswith((_OURS + os.sep, *_INSTALLED))
+
+
+def caller() -> str:
+    """The innermost line of the user's code on the stack, as `model.py:12`."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            return place(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return "unknown place"
+
+
+def of_function(function: Any) -> str:
+    """Where a function (or partial, method, callable object) is defined."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return "unknown place"
+    return place(code.co_filename, code.co_firstlineno)
+
+
+def of_op(op: Any) -> str:
+    """The user's line that created a graph operation."""
+    frames = [(f.filename, f.lineno) for f in op.traceback]
+    return _innermost(frames) or f'operation "{op.name}"'
+
+
+def of_exception(error: BaseException) -> str:
+    """The innermost of the user's lines that an exception went through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename:
+        return place(error.filename, error.lineno)
+    return _innermost((f.filename, f.lineno) for f in frames) or "unknown place"
+
+
+def traceback_lines(error: BaseException) -> list[str]:
+    """The user's lines that an exception went through, outermost first."""
+    return [
+        f"{place(frame.filename, frame.lineno)}, in {frame.name}: {frame.line}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if is_users(frame.filename)
+    ]
+
+
+def place(filename: str, line: int | None) -> str:
+    """`model.py:12`, relative to the current folder where that is shorter."""
+    if not filename.startswith("<"):
+        relative = os.path.relpath(filename)
+        filename = relative if len(relative) < len(filename) else filename
+    return f"{filename}:{line}"
+
+
+def _innermost(frames: Iterable[tuple[str, int | None]]) -> str | None:
+    users = [place(name, line) for name, line in frames if is_users(name)]
+    return users[-1] if users else None
