@@ -74,3 +74,12 @@ def scalars(directory):
                 if value.HasField("simple_value"):
                     found.setdefault(value.tag, {})[event.step] = value.simple_value
     return found
+
+
+def model_fn_without_params(features, labels, mode):
+    return model_fn(features, labels, mode, {})
+
+
+def model_in_section(features, labels, mode, params):
+    """As in a generated project: the model's own parameters are in `model:`."""
+    return model_fn(features, labels, mode, params["model"])

@@ -10,5 +10,6 @@ import os
 __version__ = "0.1.0"
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-# TensorFlow's C++ side prints notices at start-up and at every end of a dataset.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow's C++ side logs what it raises in Python anyway, missing GPU drivers, and
+# every end of a dataset; set the variable to 0 to see it all.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

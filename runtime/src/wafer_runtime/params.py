@@ -162,9 +162,22 @@ def _without_rivals(
     return {k: v for k, v in runconfig.items() if k not in beaten}
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that does not let a later key replace an earlier one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1 and key != "<<":
+                raise yaml.YAMLError(
+                    f'the key "{key}" stands there twice\n{node.start_mark}'
+                )
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ParamsError(
             f"{path}: cannot be read: {error.strerror}. "

@@ -5,9 +5,13 @@ available); 130 and 143 stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
 """
 
 import argparse
+import contextlib
 import logging
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wafer_runtime")
 
+_NOTICE = re.compile(
+    rb"I0000 |WARNING: All log messages before absl::|To enable the fo"
+)
 UserFn = Callable[..., Any]
 MODES = ("train", "eval", "eval_all", "train_and_eval", "predict")
 # What the engine will do; each flag with the runconfig key that can also ask for it.
@@ -52,6 +59,8 @@ def main(
     try:
         params = load_params(args.params, set_defaults, _overrides(args))
         _check(params)
+        with _start_up_notices_hidden():
+            import tensorflow  # noqa: F401
         run(*load_model(), params)
     except WaferError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -259,6 +268,22 @@ _positive.__name__ = "whole number"  # argparse names the type in its message
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(args).items() if key != "params"}
+
+
+@contextlib.contextmanager
+def _start_up_notices_hidden() -> Iterator[None]:
+    """Drop what TensorFlow's C++ side prints before it knows its log level."""
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            caught.seek(0)
+            lines = caught.read().splitlines(keepends=True)
+            os.write(2, b"".join(x for x in lines if not _NOTICE.match(x)))
 
 
 def _log_to_stderr() -> None:

@@ -241,7 +241,7 @@ def test_a_non_finite_loss_names_its_step_and_saves_nothing(tmp_path, hooks):
 
     trained = toy.estimator(tmp_path, log_step_count_steps=1000)
     with pytest.raises(
-        NonFiniteLossError, match="loss is (nan|inf) at global step 151"
+        NonFiniteLossError, match=r"loss is (nan|inf) at global step 151"
     ):
         trained.train(poisoned, steps=200, hooks=hooks)
     assert trained.latest_checkpoint().endswith("model.ckpt-100")

@@ -1,6 +1,7 @@
 """Calls the user's model_fn and input_fn, by argument name, in the current graph."""
 
 import contextlib
+import contextvars
 import os
 import sys
 import traceback
@@ -30,6 +31,22 @@ class Inputs(NamedTuple):
     labels: Any
     dataset: tf.data.Dataset | None
     initializer: tf.Operation | None
+
+
+_building = contextvars.ContextVar("_building", default=False)
+
+
+def refuse_nesting(mode: str) -> None:
+    """Raise ModelFnError when the estimator is called from inside a model_fn."""
+    if _building.get():
+        method = {ModeKeys.TRAIN: "train", ModeKeys.EVAL: "evaluate"}.get(
+            mode, "predict"
+        )
+        raise ModelFnError(
+            f"{source.caller()}: {method}() was called inside model_fn. model_fn only "
+            "builds the graph: return the loss and train_op, and call "
+            f"{method}() from outside."
+        )
 
 
 def check_model_fn(model_fn: UserFn, params: Any) -> None:
@@ -81,8 +98,12 @@ def call_model_fn(
         )
     available = {"labels": labels, "mode": mode, "params": params, "config": config}
     kwargs = {name: value for name, value in available.items() if name in names}
-    with _keras_loops_refused(), _keras_3_refused():
-        spec = model_fn(features=inputs.features, **kwargs)
+    token = _building.set(True)
+    try:
+        with _keras_loops_refused(), _keras_3_refused():
+            spec = model_fn(features=inputs.features, **kwargs)
+    finally:
+        _building.reset(token)
     if not isinstance(spec, EstimatorSpec):
         raise ModelFnError(
             f"{where}: model_fn should return an EstimatorSpec, "

@@ -20,6 +20,7 @@ from wafer_runtime.estimator.calls import (
     UserFn,
     call_input_fn,
     call_model_fn,
+    refuse_nesting,
 )
 from wafer_runtime.estimator.checkpoints import WarmStartSettings
 from wafer_runtime.estimator.interrupts import StopRequest
@@ -52,6 +53,7 @@ class Built(NamedTuple):
 @contextlib.contextmanager
 def built_graph(setup: Setup, input_fn: UserFn, mode: str) -> Iterator[Built]:
     """A new default graph holding one batch of input and the model's operations."""
+    refuse_nesting(mode)
     config = setup.config
     with tf.Graph().as_default() as graph, tf.device(config.device_fn):
         if config.tf_random_seed is not None:

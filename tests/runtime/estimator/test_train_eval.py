@@ -1,0 +1,223 @@
+"""train_and_evaluate, exporters, early stopping and warm starts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+from wafer_runtime.errors import CheckpointError, InputFnError, UsageError
+from wafer_runtime.estimator import (
+    EvalSpec,
+    FinalExporter,
+    ServingInputReceiver,
+    TrainSpec,
+    WarmStartSettings,
+    build_parsing_serving_input_receiver_fn,
+    build_raw_serving_input_receiver_fn,
+    make_early_stopping_hook,
+    read_eval_metrics,
+    stop_if_higher_hook,
+    stop_if_lower_hook,
+    stop_if_no_decrease_hook,
+    stop_if_no_increase_hook,
+    train_and_evaluate,
+)
+
+RECEIVER = build_raw_serving_input_receiver_fn(tf.TensorSpec([None, 8], tf.float32))
+
+
+def train_eval(estimator, max_steps=200, hooks=(), exporters=(), throttle_secs=0):
+    return train_and_evaluate(
+        estimator,
+        TrainSpec(toy.input_fn, max_steps=max_steps, hooks=hooks),
+        EvalSpec(
+            toy.input_fn, steps=4, exporters=exporters, throttle_secs=throttle_secs
+        ),
+    )
+
+
+def test_every_checkpoint_is_evaluated_and_the_last_one_exported(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=50)
+    metrics, exports = train_eval(
+        estimator, 150, exporters=[FinalExporter("final", RECEIVER)]
+    )
+    assert metrics["global_step"] == 150
+    evaluated = read_eval_metrics(estimator.eval_dir())
+    assert list(evaluated) == [50, 100, 150]
+    assert evaluated[150]["accuracy"] == pytest.approx(metrics["accuracy"])
+    assert Path(exports[0]).parent == tmp_path / "export" / "final"
+
+
+def test_throttling_skips_all_but_the_first_and_the_last(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=25)
+    train_eval(estimator, 150, throttle_secs=600)
+    assert list(read_eval_metrics(estimator.eval_dir())) == [25, 150]
+
+
+def test_a_finished_training_is_left_alone(tmp_path):
+    estimator = toy.estimator(tmp_path, {}).train(toy.input_fn, max_steps=20)
+    assert train_eval(estimator, 20) == (None, [])
+
+
+def test_without_checkpoints_there_is_nothing_to_evaluate(tmp_path):
+    estimator = toy.estimator(
+        tmp_path, {}, save_checkpoints_steps=None, save_checkpoints_secs=None
+    )
+    with pytest.raises(UsageError, match="none are to be saved"):
+        train_eval(estimator)
+
+
+def step_after_stop(tmp_path, make_hook):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=20)
+    hook = make_hook(estimator, run_every_secs=None, run_every_steps=10)
+    train_eval(estimator, 400, hooks=[hook])
+    return estimator.get_variable_value("global_step")
+
+
+def test_stop_if_higher(tmp_path):
+    step = step_after_stop(
+        tmp_path, lambda e, **kw: stop_if_higher_hook(e, "accuracy", 0.7, **kw)
+    )
+    accuracies = read_eval_metrics(str(tmp_path / "eval"))
+    assert step < 400
+    assert max(m["accuracy"] for m in accuracies.values()) > 0.7
+
+
+def test_stop_if_lower_waits_for_min_steps(tmp_path):
+    def hook(estimator, **kw):
+        return stop_if_lower_hook(estimator, "loss", 10, min_steps=100, **kw)
+
+    # Every evaluation is below; the first that counts is that of step 100.
+    assert step_after_stop(tmp_path, hook) == 110
+
+
+def write_history(directory, losses):
+    with tf.Graph().as_default():
+        writer = tf.compat.v1.summary.FileWriter(directory)
+        for step, loss in losses.items():
+            value = tf.compat.v1.Summary.Value(tag="loss", simple_value=loss)
+            writer.add_summary(tf.compat.v1.Summary(value=[value]), step)
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "losses", "stops"),
+    [
+        (stop_if_no_decrease_hook, {10: 1.0, 20: 0.9, 30: 0.95, 50: 0.95}, True),
+        (stop_if_no_decrease_hook, {10: 1.0, 20: 0.9, 30: 0.95, 45: 0.8}, False),
+        (stop_if_no_increase_hook, {10: 1.0, 20: 0.9, 40: 0.8}, True),
+        (stop_if_no_increase_hook, {10: 0.1, 20: 0.2, 45: 0.3}, False),
+    ],
+)
+def test_stopping_when_a_metric_stalls_for_30_steps(tmp_path, make, losses, stops):
+    estimator = toy.estimator(tmp_path, {})
+    write_history(estimator.eval_dir(), losses)
+    hook = make(estimator, "loss", 30, run_every_secs=None, run_every_steps=5)
+    estimator.train(toy.input_fn, steps=40, hooks=[hook])
+    assert estimator.get_variable_value("global_step") == (5 if stops else 40)
+
+
+def test_early_stopping_by_time_and_by_steps_exclude_each_other(tmp_path):
+    with pytest.raises(ValueError, match="Only one of"):
+        make_early_stopping_hook(toy.estimator(tmp_path), bool, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    model_dir = tmp_path_factory.mktemp("trained")
+    return toy.estimator(model_dir, {}).train(toy.input_fn, max_steps=50)
+
+
+def initial_weights(tmp_path, warm_start_from):
+    estimator = toy.estimator(
+        tmp_path, {"learning_rate": 0.0}, warm_start_from=warm_start_from
+    )
+    estimator.train(toy.input_fn, steps=1)
+    return toy.variables(estimator)
+
+
+def test_a_warm_start_takes_all_weights_but_not_the_step(tmp_path, trained):
+    weights = initial_weights(tmp_path, trained.model_dir)
+    for name in ("hidden/kernel", "out/bias"):
+        np.testing.assert_array_equal(weights[name], trained.get_variable_value(name))
+    assert weights["global_step"] == 1
+
+
+def test_a_warm_start_by_regex_takes_only_what_matches(tmp_path, trained):
+    settings = WarmStartSettings(trained.model_dir, "hidden/.*")
+    weights = initial_weights(tmp_path, settings)
+    same = {
+        name: np.array_equal(weights[name], trained.get_variable_value(name))
+        for name in ("hidden/kernel", "out/kernel")
+    }
+    assert same == {"hidden/kernel": True, "out/kernel": False}
+
+
+def test_a_warm_start_under_another_name(tmp_path, trained):
+    settings = WarmStartSettings(
+        trained.latest_checkpoint(),
+        "out/bias",
+        var_name_to_prev_var_name={"out/bias": "out/bias/Adam"},
+    )
+    weights = initial_weights(tmp_path, settings)
+    np.testing.assert_array_equal(
+        weights["out/bias"], trained.get_variable_value("out/bias/Adam")
+    )
+
+
+def test_a_checkpoint_in_model_dir_beats_the_warm_start(tmp_path, trained):
+    toy.estimator(tmp_path, {}, tf_random_seed=7).train(toy.input_fn, steps=1)
+    weights = initial_weights(tmp_path, trained.model_dir)
+    assert weights["global_step"] == 2
+    assert not np.array_equal(
+        weights["out/bias"], trained.get_variable_value("out/bias")
+    )
+
+
+def test_a_warm_start_from_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint to warm-start from"):
+        initial_weights(tmp_path / "model", str(tmp_path))
+
+
+def test_an_exported_model_predicts_what_the_estimator_predicts(tmp_path, trained):
+    readme = tmp_path / "notes.txt"
+    readme.write_text("hello")
+    path = trained.export_saved_model(
+        str(tmp_path), RECEIVER, assets_extra={"docs/notes.txt": str(readme)}
+    )
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    outputs = served(tf.constant(toy.X[:5]))
+    wanted = list(trained.predict(toy.input_fn, num_samples=5))
+    for key in ("class", "probabilities"):
+        np.testing.assert_allclose(
+            outputs[key], [w[key] for w in wanted], rtol=1e-5, err_msg=key
+        )
+    assert (Path(path) / "assets.extra" / "docs" / "notes.txt").read_text() == "hello"
+
+
+def test_an_exported_model_can_parse_examples(tmp_path, trained):
+    receiver = build_parsing_serving_input_receiver_fn(
+        {"x": tf.io.FixedLenFeature([8], tf.float32)}
+    )
+
+    def unpacked():
+        given = receiver()
+        return ServingInputReceiver(given.features["x"], given.receiver_tensors)
+
+    path = trained.export_saved_model(str(tmp_path), unpacked)
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    feature = tf.train.Feature(float_list=tf.train.FloatList(value=toy.X[0]))
+    example = tf.train.Example(features=tf.train.Features(feature={"x": feature}))
+    outputs = served(examples=tf.constant([example.SerializeToString()]))
+    wanted = next(trained.predict(toy.input_fn))
+    np.testing.assert_allclose(
+        outputs["probabilities"][0], wanted["probabilities"], rtol=1e-5
+    )
+
+
+def test_export_needs_a_trained_model_and_a_receiver(tmp_path, trained):
+    with pytest.raises(CheckpointError, match="Train the model first"):
+        toy.estimator(tmp_path, {}).export_saved_model(str(tmp_path), RECEIVER)
+    with pytest.raises(InputFnError, match=r"test_train_eval\.py:\d+: serving_input"):
+        trained.export_saved_model(str(tmp_path), lambda: None)

@@ -1,0 +1,93 @@
+"""What importing costs and gives."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wafer_runtime
+from wafer_runtime import errors
+
+PACKAGE = Path(wafer_runtime.__file__).parent
+
+
+def run(code, **env):
+    import os
+
+    clean = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=clean | env,
+        check=False,
+    )
+
+
+@pytest.mark.smoke
+def test_importing_is_quick_and_leaves_tensorflow_alone():
+    code = (
+        "import time; t = time.perf_counter()\n"
+        "import wafer_runtime, wafer_runtime.runner\n"
+        "t = time.perf_counter() - t\n"
+        "import sys; assert 'tensorflow' not in sys.modules\n"
+        "print(t)"
+    )
+    # The best of three: other tests may be running beside this one.
+    assert min(float(run(code).stdout) for _ in range(3)) < 0.3
+
+
+def test_keras_2_is_chosen_before_or_after_tensorflow_is_imported():
+    check = "assert tf.keras.__name__.startswith('tf_keras')"
+    for code in (
+        f"import wafer_runtime; import tensorflow as tf; {check}",
+        f"import tensorflow as tf; import wafer_runtime; {check}",
+    ):
+        assert run(code).returncode == 0
+
+
+def test_a_choice_that_comes_too_late_is_explained():
+    code = "import tensorflow as tf; tf.keras.layers; import wafer_runtime.estimator"
+    result = run(code)
+    assert "KerasVersionError" in result.stderr
+    assert "set TF_USE_LEGACY_KERAS=1" in result.stderr
+
+
+@pytest.mark.smoke
+def test_the_exported_errors_are_these():
+    names = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, BaseException)
+    }
+    assert names == {
+        "CheckpointError",
+        "ContractError",
+        "DatasetEndedError",
+        "FillThisInError",
+        "InputFnError",
+        "KerasVersionError",
+        "ModelFnError",
+        "NonFiniteLossError",
+        "NotAvailableError",
+        "ParamsError",
+        "TrainingError",
+        "TrainingInterrupted",
+        "UsageError",
+        "WaferError",
+    }
+    assert all(name in errors.__doc__ for name in names)
+
+
+@pytest.mark.smoke
+def test_every_public_name_has_a_docstring():
+    missing = []
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in [tree, *tree.body]:
+            public = not getattr(node, "name", "").startswith("_")
+            documented = (ast.Module, ast.FunctionDef, ast.ClassDef)
+            if isinstance(node, documented) and public and not ast.get_docstring(node):
+                missing.append(f"{path.name}: {getattr(node, 'name', 'module')}")
+    assert missing == []

@@ -1,0 +1,149 @@
+"""params.yaml: what is accepted, and how mistakes are told."""
+
+import contextlib
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from wafer_runtime.errors import ParamsError
+from wafer_runtime.params import Params, load_params, save_params
+
+pytestmark = pytest.mark.smoke
+
+GOOD = """
+train_input: {batch_size: 64, shuffle: true, shuffle_seed: 1}
+model: {anything: [goes, {here: 1}]}
+optimizer: {optimizer_type: adam, learning_rate: 1e-3}
+runconfig: {max_steps: 100}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_text(text, **kwargs):
+        path = tmp_path / "params.yaml"
+        path.write_text(text)
+        return load_params(path, **kwargs)
+
+    return load_text
+
+
+def test_defaults_are_filled_in_and_the_model_section_is_left_alone(load):
+    params = load(GOOD)
+    assert params["train_input"]["batch_size"] == 64
+    assert params["eval_input"]["batch_size"] == 32
+    assert params["model"] == {"anything": ["goes", {"here": 1}]}
+    assert params["optimizer"]["learning_rate"] == 0.001
+    assert params["runconfig"]["save_summary_steps"] == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "train_input: {batch_sise: 3}",
+            'train_input.batch_sise: unknown key "batch_sise" (did you mean "batch_s',
+        ),
+        ("trian_input: {}", '"trian_input" (did you mean "train_input"?)'),
+        ("runconfig: {zzz: 1}", 'unknown key "zzz"; known keys: mode, model_dir,'),
+        ("train_input: {batch_size: 0}", "train_input.batch_size: Input should be gr"),
+        ("train_input: {batch_size: 2.5}", "should be a valid integer (is 2.5)"),
+        ("train_input: {batch_size: '32'}", "should be a valid integer (is '32')"),
+        (
+            "train_input: {shuffle: 1}",
+            "train_input.shuffle: Input should be a vali",
+        ),
+        (
+            "optimizer: {optimizer_type: adamm}",
+            "optimizer.optimizer_type: Input shou",
+        ),
+        (
+            "optimizer: {learning_rate: fast}",
+            "optimizer.learning_rate: Input should",
+        ),
+        ("optimizer: {learning_rate: -1.0}", "greater than 0 (is -1.0)"),
+        ("optimizer: {loss_scaling_factor: 0}", "loss_scaling_factor is 0"),
+        ("runconfig: {steps: 1, max_steps: 2}", "steps and max_steps are both set"),
+        ("runconfig: {mode: trian}", "runconfig.mode: Input should be 'train', 'eval'"),
+        ("model: [1, 2]", "model: Input should be a valid dictionary (is [1, 2])"),
+        ("train_input: 3", "train_input: Input should be"),
+        ("just text", "holds str, wanted sections"),
+        ("", "holds NoneType, wanted sections"),
+        ("a: [1", "not valid YAML"),
+        ("a: !!python/object:os.system {}", "not valid YAML"),
+        ("model: {a: 1}\nmodel: {b: 2}", 'the key "model" stands there twice'),
+    ],
+)
+def test_mistakes_are_told_with_their_place(load, text, message):
+    with pytest.raises(ParamsError) as caught:
+        load(text)
+    assert message in str(caught.value)
+    assert "params.yaml: " in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(load):
+    with pytest.raises(ParamsError) as caught:
+        load("train_input: {batch_size: 0}\nrunconfig: {stepps: 1}")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_missing_file_says_how_to_name_another(tmp_path):
+    with pytest.raises(ParamsError, match=r"cannot be read: No such file.*--params"):
+        load_params(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"max_steps": 7}, {"max_steps": 7, "steps": None}),
+        ({"steps": 7}, {"max_steps": None, "steps": 7}),
+        ({"steps": None}, {"max_steps": 100, "steps": None}),
+        ({"model_dir": "x"}, {"max_steps": 100, "model_dir": "x"}),
+    ],
+)
+def test_the_command_line_wins(load, given, expected):
+    runconfig = load(GOOD, overrides=given)["runconfig"]
+    assert {key: runconfig[key] for key in expected} == expected
+
+
+def test_empty_sections_mean_defaults(load):
+    assert load("model:\nrunconfig:\n") == load("model: {}")
+
+
+def test_set_defaults_may_fill_in_the_model_section(load):
+    params = load(GOOD, set_defaults=lambda p: p["model"].setdefault("width", 5))
+    assert params["model"]["width"] == 5
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)))
+def test_any_model_section_survives_saving_and_loading(tmp_path_factory, model):
+    path = tmp_path_factory.mktemp("p") / "params.yaml"
+    params = Params(model=model).model_dump()
+    save_params(params, path)
+    assert load_params(path) == params
+    assert [p.name for p in path.parent.iterdir()] == ["params.yaml"]
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda c: (
+            st.lists(c, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["train_input", "runconfig", "batch_size", "model", "x"]
+                ),
+                c,
+                max_size=3,
+            )
+        ),
+    )
+)
+def test_whatever_the_yaml_holds_the_answer_is_params_or_a_params_error(
+    tmp_path_factory, content
+):
+    path = tmp_path_factory.mktemp("p") / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with contextlib.suppress(ParamsError):
+        assert set(load_params(path)) == set(Params.model_fields)

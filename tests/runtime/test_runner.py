@@ -1,0 +1,198 @@
+"""What a generated run.py does with its flags: results, messages, exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+import yaml
+from wafer_runtime import runner
+from wafer_runtime.estimator import all_checkpoints, read_eval_metrics
+
+
+@pytest.fixture
+def params(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "model: {width: 8}\n"
+        "runconfig: {max_steps: 60, save_checkpoints_steps: 20, tf_random_seed: 1,"
+        f" model_dir: '{tmp_path}/model'}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def run(params, capsys):
+    def call(*argv, model_fn=toy.model_in_section, input_fn=toy.input_fn):
+        code = runner.main(
+            lambda: (model_fn, input_fn), argv=["-p", str(params), *argv]
+        )
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def test_train_then_eval_then_predict(run, tmp_path):
+    assert run("-m", "train")[0] == 0
+    code, log = run("--mode", "eval", "--eval_steps", "4")
+    assert code == 0
+    assert "accuracy = " in log
+    assert list(read_eval_metrics(f"{tmp_path}/model/eval")) == [60]
+    code, log = run("--mode", "predict")
+    assert code == 0
+    assert "Saved the predictions of 512 samples" in log
+    outputs = np.load(tmp_path / "model" / "predict" / "outputs.npz")["arr_0"]
+    assert outputs["class"].shape == (512,)
+
+
+def test_eval_all_evaluates_every_checkpoint(run, tmp_path):
+    run("-m", "train")
+    assert run("-m", "eval_all")[0] == 0
+    assert list(read_eval_metrics(f"{tmp_path}/model/eval")) == [0, 20, 40, 60]
+
+
+def test_train_and_eval_alternates(run, tmp_path):
+    assert run("-m", "train_and_eval", "--max_steps", "40")[0] == 0
+    assert list(read_eval_metrics(f"{tmp_path}/model/eval")) == [20, 40]
+
+
+def test_flags_win_and_what_was_used_is_saved(run, tmp_path):
+    assert run("-m", "train", "--steps", "7", "-o", str(tmp_path / "other"))[0] == 0
+    used = yaml.safe_load((tmp_path / "other" / "params_train.yaml").read_text())
+    assert used["runconfig"]["steps"] == 7
+    assert used["runconfig"]["max_steps"] is None
+    assert used["model"] == {"width": 8}
+    assert all_checkpoints(str(tmp_path / "other"))[-1].endswith("-7")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--cs_ip", "10.0.0.1"], "--cs_ip (running on a wafer, real or simulated) is"),
+        (["--cs_ip", "sim"], "is not in release"),
+        (["--validate_only"], "--validate_only (checking that the model maps to the"),
+        (["--compile_only"], "--compile_only (placing the model on the wafer) is not"),
+        (["--multireplica"], "--multireplica is for training on the wafer"),
+        (
+            ["--validate_only", "--compile_only"],
+            "validate_only and compile_only are ",
+        ),
+        (["--params", "none.yaml"], "none.yaml: cannot be read: No such file"),
+    ],
+)
+def test_what_cannot_be_run_says_so_in_one_line_and_exits_2(
+    run, tmp_path, argv, message
+):
+    code, err = run("-m", "train", *argv)
+    assert code == 2
+    assert err.startswith("Error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--mode", "trian"], "invalid choice: 'trian'"),
+        (["--max_step", "3"], '--max_step 3 (did you mean "--max_steps"?)'),
+        (["--steps", "0"], "argument --steps: 0 is below 1"),
+        (["--steps", "many"], "argument --steps: invalid whole number value: 'many'"),
+    ],
+)
+def test_wrong_flags_exit_2(run, capsys, argv, message):
+    with pytest.raises(SystemExit) as caught:
+        run(*argv)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith("Error: ")
+
+
+def test_a_mode_and_an_end_are_needed(params, run):
+    assert "no mode: give --mode" in run()[1]
+    params.write_text("model: {width: 8}\n")
+    code, err = run("-m", "train")
+    assert code == 2
+    assert "give --max_steps N (in all) or --steps N (more)" in err
+
+
+@pytest.mark.parametrize("mode", ["eval", "eval_all", "predict"])
+def test_without_a_checkpoint_there_is_nothing_to_evaluate(run, mode):
+    code, err = run("-m", mode)
+    assert code == 1
+    assert "holds no checkpoint to load. Run --mode train first" in err
+    assert "Traceback" not in err
+
+
+def test_a_mistake_in_model_fn_is_shown_with_its_lines(run):
+    def model_fn(features, labels, mode, params):
+        return params["model"]["depth"]
+
+    code, err = run("-m", "train", model_fn=model_fn)
+    assert code == 1
+    assert err.startswith("Error: KeyError: 'depth'\n")
+    assert "test_runner.py:" in err
+    assert 'return params["model"]["depth"]' in err
+    assert "Traceback" not in err
+
+
+def test_a_failing_operation_is_shown_with_the_line_that_made_it(run):
+    def bad_labels(mode):
+        return toy.input_fn(mode).map(lambda x, y: (x, y + 7))
+
+    code, err = run("-m", "train", input_fn=bad_labels)
+    assert code == 1
+    assert "label value" in err
+    assert "toy.py:" in err
+    assert "Traceback" not in err
+
+
+def test_a_bug_of_ours_keeps_its_traceback(params):
+    class Broken(dict):
+        def __getitem__(self, key):
+            raise RuntimeError
+
+    with pytest.raises(TypeError):
+        runner.main(lambda: 3, argv=["-p", str(params), "-m", "train"])
+
+
+def test_a_worker_of_a_cluster_leaves_the_work_to_the_chief(run, tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "TF_CONFIG",
+        '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]},'
+        ' "task": {"type": "worker", "index": 0}}',
+    )
+    code, log = run("-m", "train")
+    assert code == 0
+    assert "worker 0: without a CS system only the chief works" in log
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_as_a_process_it_is_quiet_and_its_help_is_quick(tmp_path, params):
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys\nfrom wafer_runtime import runner\n"
+        f"sys.path.insert(0, {str(Path(toy.__file__).parent)!r})\n"
+        "def load():\n    import toy\n    return toy.model_in_section, toy.input_fn\n"
+        "sys.exit(runner.main(load))\n"
+    )
+
+    def process(*argv):
+        return subprocess.run(
+            [sys.executable, str(script), "-p", str(params), *argv],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert "--validate_only" in process("--help").stdout
+    result = process("-m", "train")
+    assert result.returncode == 0
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    ours = [line for line in lines if "global step" in line or "Training fin" in line]
+    assert lines == ours
