@@ -302,6 +302,13 @@ def test_features_may_be_nested_dicts(tmp_path):
     run(tmp_path, model_fn, input_fn=input_fn)
 
 
+def test_input_fn_may_return_tensors(tmp_path):
+    def input_fn():
+        return tf.constant(toy.X[:32]), tf.constant(toy.Y[:32])
+
+    run(tmp_path, toy.model_fn_without_params, input_fn=input_fn)
+
+
 def test_labels_are_none_in_predict(tmp_path):
     def model_fn(features, labels, mode):
         assert labels is None

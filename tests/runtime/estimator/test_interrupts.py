@@ -1,38 +1,49 @@
 """Signals and kills: real processes, real signals."""
 
 import random
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 import toy
+import yaml
 from wafer_runtime.estimator import all_checkpoints
 
 SCRIPT = """
-import logging, sys
-sys.path.insert(0, {toy_folder!r})
-import toy
+import sys
 from wafer_runtime import runner
-runner._log_to_stderr()
-toy.estimator({model_dir!r}, {{}}, **{config!r}).train(
-    toy.input_fn, max_steps={max_steps}
-)
+sys.path.insert(0, {toy_folder!r})
+def load():
+    import toy
+    return toy.model_in_section, toy.input_fn
+sys.exit(runner.main(load, argv=["-m", "train", "-p", {params!r}]))
 """
 
 
-def start(model_dir, max_steps=10**9, **config):
-    script = SCRIPT.format(
-        toy_folder=str(Path(toy.__file__).parent),
-        model_dir=str(model_dir),
-        max_steps=max_steps,
-        config={"save_checkpoints_steps": 50} | config,
-    )
+def command(model_dir, **runconfig):
+    """A run.py for the toy model, as an argument list."""
+    runconfig = {
+        "model_dir": str(model_dir / "model"),
+        "max_steps": 10**9,
+        "save_checkpoints_steps": 50,
+        "tf_random_seed": 1,
+    } | runconfig
+    params = model_dir / "params.yaml"
+    params.write_text(yaml.safe_dump({"runconfig": runconfig}))
+    folder = str(Path(toy.__file__).parent)
+    script = SCRIPT.format(toy_folder=folder, params=str(params))
+    return [sys.executable, "-c", script]
+
+
+def start(model_dir, **runconfig):
     return subprocess.Popen(
-        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True
+        command(model_dir, **runconfig), stderr=subprocess.PIPE, text=True
     )
 
 
@@ -45,7 +56,7 @@ def wait_for_step(process, step):
 
 
 def latest_step(model_dir):
-    path = tf.train.latest_checkpoint(str(model_dir))
+    path = tf.train.latest_checkpoint(str(model_dir / "model"))
     return int(path.rpartition("-")[2])
 
 
@@ -57,10 +68,11 @@ def test_a_signal_saves_the_step_reached_and_training_goes_on_from_it(tmp_path, 
     wait_for_step(process, 300)
     process.send_signal(number)
     _, log = process.communicate(timeout=60)
-    assert f"stopped by signal {number.value} at global step" in log
+    assert process.returncode == 128 + number
     reached = latest_step(tmp_path)
     assert reached >= 300
-    again = toy.estimator(tmp_path, {}).train(toy.input_fn, steps=5)
+    assert f"Stopped at global step {reached}; its checkpoint is saved." in log
+    again = toy.estimator(tmp_path / "model", {}).train(toy.input_fn, steps=5)
     assert again.get_variable_value("global_step") == reached + 5
 
 
@@ -68,14 +80,36 @@ def test_a_signal_saves_the_step_reached_and_training_goes_on_from_it(tmp_path, 
 def test_kill_9_at_any_moment_leaves_a_loadable_model_dir(tmp_path):
     rng = random.Random(0)
     for _ in range(6):
-        before = latest_step(tmp_path) if all_checkpoints(str(tmp_path)) else 0
+        has_any = all_checkpoints(str(tmp_path / "model"))
+        before = latest_step(tmp_path) if has_any else 0
         process = start(tmp_path, keep_checkpoint_max=2)
         wait_for_step(process, before + 100 - before % 100)
         time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.communicate()
-        trained = toy.estimator(tmp_path, {})
+        trained = toy.estimator(tmp_path / "model", {})
         step = trained.get_variable_value("global_step")
         # At least the log's step, less what came after the last checkpoint.
         assert step >= before + 50
         assert trained.evaluate(toy.input_fn, steps=1)["global_step"] == step
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_progress_bar_below_the_log(tmp_path):
+    run = "stty rows 40 cols 100 && " + shlex.join(command(tmp_path, max_steps=150))
+    shown = subprocess.run(
+        ["script", "-qec", run, "/dev/null"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    assert "/150 [" in shown
+    assert "global step 100: loss = " in shown
+
+
+def test_in_another_thread_training_works_without_signal_handlers(tmp_path):
+    trained = toy.estimator(tmp_path, {})
+    thread = threading.Thread(target=trained.train, args=(toy.input_fn, None, 5))
+    thread.start()
+    thread.join()
+    assert trained.get_variable_value("global_step") == 5

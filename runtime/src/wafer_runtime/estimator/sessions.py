@@ -55,7 +55,7 @@ def built_graph(setup: Setup, input_fn: UserFn, mode: str) -> Iterator[Built]:
     """A new default graph holding one batch of input and the model's operations."""
     refuse_nesting(mode)
     config = setup.config
-    with tf.Graph().as_default() as graph, tf.device(config.device_fn):
+    with tf.Graph().as_default() as graph, tf1.device(config.device_fn):
         if config.tf_random_seed is not None:
             _seed(graph, config.tf_random_seed)
         global_step = create_global_step()
