@@ -14,7 +14,7 @@ from wafer_runtime.estimator import checkpoints, sessions
 from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
-from wafer_runtime.estimator.interrupts import StopRequest
+from wafer_runtime.estimator.loop import run_steps
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
 from wafer_runtime.estimator.steps import Steps
@@ -69,7 +69,7 @@ def _run(
     with tf.control_dependencies([updates]):
         eval_op = counter.assign_add(1, read_value=False)
     # The losses are averaged by their metric; a batch's own is of no interest here.
-    loop = Steps(eval_op, tf.zeros([]), counter, stop_at_non_finite=False)
+    steps_loop = Steps(eval_op, tf.zeros([]), counter, stop_at_non_finite=False)
     values = {name: value for name, (value, _) in metrics.items()}
     values["global_step"] = built.global_step.read_value()
     all_hooks = [*hooks, *built.spec.evaluation_hooks]
@@ -79,9 +79,7 @@ def _run(
         setup.config, built.spec.scaffold, all_hooks, checkpoint_filename_with_path=path
     ) as session:
         stop = steps or hooks_lib.NEVER
-        sessions.run_steps(
-            session, loop, all_hooks, 0, stop, StopRequest(), finite=False
-        )
+        run_steps(session, steps_loop, all_hooks, 0, stop)
         return session.run_step_fn(
             lambda step_context: step_context.session.run(values)
         )

@@ -6,7 +6,6 @@ other hook sees every step.
 """
 
 import logging
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,95 +43,52 @@ class InitializerHook(tf1.train.SessionRunHook):
         session.run(self._initializer)
 
 
-class _EveryNHook(tf1.train.SessionRunHook):
-    """Wants the first step of a run, and every multiple of `every` after it."""
+class Every:
+    """The first step of a run, and every multiple of `count` after it; 0: none."""
 
-    def __init__(self, every: int, step_after: tf.Tensor):
-        self._every = every
-        self._step_after = step_after
-        self._seen_any = False
-        self._wanted = 0
+    def __init__(self, count: int | None):
+        self._count = count
+        self._first: int | None = None
 
     def next_step(self, step: int) -> int:
-        multiple = step - step % self._every + self._every
-        self._wanted = multiple if self._seen_any else step + 1
-        return self._wanted
-
-    def before_run(self, run_context: Any) -> Any:
-        return tf1.train.SessionRunArgs([self._step_after, *self._fetches()])
-
-    def after_run(self, run_context: Any, run_values: Any) -> None:
-        step, *values = run_values.results
-        # Another hook may have asked for this step.
-        if step >= self._wanted:
-            self._seen_any = True
-            self._act(int(step), values)
-
-    def _fetches(self) -> list[Any]:
-        return []
-
-    def _act(self, step: int, values: list[Any]) -> None:
-        raise NotImplementedError
+        """The first such step after `step`."""
+        if not self._count:
+            return NEVER
+        if self._first is None:
+            self._first = step + 1
+        if step < self._first:
+            return self._first
+        return step - step % self._count + self._count
 
 
-class SummaryHook(_EveryNHook):
-    """Writes the graph's merged summaries to the event file."""
-
-    def __init__(self, every: int, step_after: Any, scaffold: Any, directory: str):
-        super().__init__(every, step_after)
-        self._scaffold = scaffold
-        self._directory = directory
-
-    def _fetches(self) -> list[Any]:
-        return [self._scaffold.summary_op]
-
-    def _act(self, step: int, values: list[Any]) -> None:
-        tf1.summary.FileWriterCache.get(self._directory).add_summary(values[0], step)
-
-    def end(self, session: Any) -> None:
-        tf1.summary.FileWriterCache.get(self._directory).flush()
-
-
-class ReportHook(_EveryNHook):
-    """Logs the loss and the speed, and writes the speed to the event file."""
+class SummaryHook(tf1.train.SessionRunHook):
+    """Writes the graph's merged summaries to the event file every so many steps."""
 
     def __init__(
-        self,
-        every: int,
-        step_after: Any,
-        loss: tf.Tensor,
-        batch_size: int | None,
-        directory: str,
+        self, every: int | None, step_after: Any, scaffold: Any, directory: str
     ):
-        super().__init__(every, step_after)
-        self._loss = loss
-        self._batch_size = batch_size
+        self._every = Every(every)
+        self._step_after = step_after
+        self._scaffold = scaffold
         self._directory = directory
-        self._last: tuple[float, int] | None = None
+        self._due = False
 
-    def _fetches(self) -> list[Any]:
-        return [self._loss]
+    def next_step(self, step: int) -> int:
+        """The next step to summarise."""
+        wanted = self._every.next_step(step)
+        self._due = wanted == step + 1
+        return wanted
 
-    def _act(self, step: int, values: list[Any]) -> None:
-        now = time.perf_counter()
-        if self._last is None:
-            log.info("global step %d: loss = %.6g", step, values[0])
-        else:
-            rate = (step - self._last[1]) / (now - self._last[0])
-            log.info(
-                "global step %d: loss = %.6g (%.4g steps/sec)", step, values[0], rate
-            )
-            self._write_rate(step, rate)
-        self._last = now, step
+    def before_run(self, run_context: Any) -> Any:
+        # Summaries may be costly: none are computed for another hook's step.
+        fetches = [self._step_after, self._scaffold.summary_op]
+        return tf1.train.SessionRunArgs(fetches) if self._due else None
 
-    def _write_rate(self, step: int, rate: float) -> None:
-        values = {"global_step/sec": rate}
-        if self._batch_size:
-            values["samples/sec"] = rate * self._batch_size
-        summary = tf1.Summary(
-            value=[tf1.Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
-        )
-        tf1.summary.FileWriterCache.get(self._directory).add_summary(summary, step)
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        if run_values.results is not None:
+            step, summary = run_values.results
+            writer = tf1.summary.FileWriterCache.get(self._directory)
+            writer.add_summary(summary, step)
 
 
 class CheckpointHook(tf1.train.CheckpointSaverHook):

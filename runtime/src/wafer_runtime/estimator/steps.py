@@ -41,13 +41,14 @@ class Steps:
         counter: tf.Variable,
         stop_at_non_finite: bool,
     ):
+        self.stop_at_non_finite = stop_at_non_finite
         self._counter = counter.read_value()
         self.loss = tf.cast(loss, tf.float32)
         with tf.control_dependencies([step_op]):
             self.counter_after = tf.identity(counter.read_value(), name="wafer_step")
         self._until = tf1.placeholder(tf.int64, [], "wafer_until")
         self._at_most = tf1.placeholder(tf.int64, [], "wafer_at_most")
-        self._many = self._build_loop(counter, stop_at_non_finite)
+        self._many = self._build_loop(counter)
 
     @property
     def can_loop(self) -> bool:
@@ -75,7 +76,7 @@ class Steps:
             )
         )
 
-    def _build_loop(self, counter: tf.Variable, stop_at_non_finite: bool) -> Any:
+    def _build_loop(self, counter: tf.Variable) -> Any:
         targets = [self.loss.op, self.counter_after.op]
         handles = [
             op.outputs[0] for op in random_ops.ancestors(targets) if _makes_handle(op)
@@ -87,7 +88,7 @@ class Steps:
 
         def keep_on(count: Any, step: Any, loss: Any) -> Any:
             more = tf.logical_and(step < self._until, count < self._at_most)
-            if stop_at_non_finite:
+            if self.stop_at_non_finite:
                 more = tf.logical_and(more, tf.math.is_finite(loss))
             return more
 

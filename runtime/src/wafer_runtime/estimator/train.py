@@ -22,6 +22,7 @@ from wafer_runtime.estimator import (
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
 from wafer_runtime.estimator.interrupts import stop_request
+from wafer_runtime.estimator.loop import Reporter, run_steps
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
 from wafer_runtime.estimator.steps import Steps
@@ -44,27 +45,25 @@ def train(
     with sessions.built_graph(setup, input_fn, ModeKeys.TRAIN) as built:
         _check_train_op(built)
         _prepare_variables(setup)
-        random_ops.tie_to_step(
-            [built.spec.train_op, built.spec.loss.op], built.global_step
-        )
+        targets = [built.spec.train_op, built.spec.loss.op]
+        random_ops.tie_to_step(targets, built.global_step)
         steps = Steps(built.spec.train_op, built.spec.loss, built.global_step, True)
         all_hooks = _hooks(setup, built, steps, hooks, saving_listeners)
-        size = sessions.batch_size(built.inputs.features)
+        scaffold, model_dir = built.spec.scaffold, setup.model_dir
         with (
             stop_request() as request,
             sessions.open_session(
-                setup.config,
-                built.spec.scaffold,
-                all_hooks,
-                checkpoint_dir=setup.model_dir,
+                setup.config, scaffold, all_hooks, checkpoint_dir=model_dir
             ) as session,
         ):
+            size = sessions.batch_size(built.inputs.features)
+            reporter = Reporter(setup.config.log_step_count_steps, size, model_dir)
             began = time.perf_counter()
-            reached = sessions.run_steps(
-                session, steps, all_hooks, start, stop, request, finite=True
+            reached = run_steps(
+                session, steps, all_hooks, start, stop, request, reporter
             )
-            seconds = time.perf_counter() - began
-    _report(reached - start, size, seconds)
+            _report(reached - start, size, time.perf_counter() - began)
+        tf1.summary.FileWriterCache.get(model_dir).flush()
     if request.signum is not None:
         raise TrainingInterrupted(request.signum, reached)
 
@@ -103,35 +102,21 @@ def _hooks(
     if built.inputs.initializer is not None:
         hooks.append(hooks_lib.InitializerHook(built.inputs.initializer))
     hooks += [*user_hooks, *spec.training_hooks, *spec.training_chief_hooks]
-    hooks += _reporting_hooks(setup, built, steps)
+    hooks += _summary_hooks(setup, built, steps)
     hooks += _checkpoint_hooks(setup, spec.scaffold, hooks, saving_listeners)
     return hooks
 
 
-def _reporting_hooks(setup: Setup, built: Built, steps: Steps) -> list[Any]:
-    config, hooks = setup.config, []
+def _summary_hooks(setup: Setup, built: Built, steps: Steps) -> list[Any]:
     _add_summaries(built.spec)
-    if config.log_step_count_steps:
-        size = sessions.batch_size(built.inputs.features)
-        hooks.append(
-            hooks_lib.ReportHook(
-                config.log_step_count_steps,
-                steps.counter_after,
-                steps.loss,
-                size,
-                setup.model_dir,
-            )
+    return [
+        hooks_lib.SummaryHook(
+            setup.config.save_summary_steps,
+            steps.counter_after,
+            built.spec.scaffold,
+            setup.model_dir,
         )
-    if config.save_summary_steps:
-        hooks.append(
-            hooks_lib.SummaryHook(
-                config.save_summary_steps,
-                steps.counter_after,
-                built.spec.scaffold,
-                setup.model_dir,
-            )
-        )
-    return hooks
+    ]
 
 
 def _add_summaries(spec: Any) -> None:
