@@ -60,7 +60,9 @@ def main(
         params = load_params(args.params, set_defaults, _overrides(args))
         _check(params)
         with _start_up_notices_hidden():
-            import tensorflow  # noqa: F401
+            import tensorflow
+        # Its warnings are about its own deprecated parts, which this package stands on.
+        tensorflow.get_logger().setLevel(logging.ERROR)
         run(*load_model(), params)
     except WaferError as error:
         print(f"Error: {error}", file=sys.stderr)
