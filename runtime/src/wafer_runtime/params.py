@@ -15,8 +15,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PositiveInt,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -51,24 +53,141 @@ class InputParams(_Section):
     num_parallel_calls: int = Field(0, ge=0)
 
 
-class OptimizerParams(_Section):
-    """Which update rule; Adam's defaults are its paper's, `rho` is RMSProp's decay."""
+class Constant(_Section):
+    """The same rate throughout; `steps` only before another schedule."""
 
-    optimizer_type: Literal["sgd", "momentum", "adam", "adamw", "rmsprop"] = "adam"
-    learning_rate: Float = Field(0.001, gt=0)
+    scheduler: Literal["Constant"]
+    learning_rate: Float = Field(ge=0)
+    steps: PositiveInt | None = None
+
+
+class _Ramp(_Section):
+    initial_learning_rate: Float = Field(ge=0)
+    end_learning_rate: Float = Field(ge=0)
+    steps: PositiveInt
+
+
+class Linear(_Ramp):
+    """From one rate to another in `steps` steps; from 0 it is a warm-up."""
+
+    scheduler: Literal["Linear"]
+
+
+class Polynomial(_Ramp):
+    """As Linear, along a power of what is left of the way."""
+
+    scheduler: Literal["Polynomial"]
+    power: Float = Field(1.0, gt=0)
+
+
+class Cosine(_Section):
+    """Half a cosine wave, down to `alpha` times the first rate."""
+
+    scheduler: Literal["Cosine"]
+    initial_learning_rate: Float = Field(ge=0)
+    decay_steps: PositiveInt
+    alpha: Float = Field(0.0, ge=0)
+
+
+class Exponential(_Section):
+    """Times `decay_rate` every `decay_steps` steps; in jumps if `staircase`."""
+
+    scheduler: Literal["Exponential"]
+    initial_learning_rate: Float = Field(ge=0)
+    decay_steps: PositiveInt
+    decay_rate: Float = Field(gt=0)
+    staircase: bool = False
+    steps: PositiveInt | None = None
+
+
+class PiecewiseConstant(_Section):
+    """`values[0]` up to step `boundaries[0]`, then `values[1]`, and so on."""
+
+    scheduler: Literal["PiecewiseConstant"]
+    boundaries: list[PositiveInt]
+    values: list[Float]
+    steps: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one_value_more(self) -> "PiecewiseConstant":
+        if len(self.values) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} "
+                f"values, not {len(self.values)}"
+            )
+        if sorted(set(self.boundaries)) != self.boundaries:
+            raise ValueError(f"boundaries {self.boundaries} do not rise")
+        return self
+
+
+_SCHEDULES: dict[str, type[_Section]] = {
+    kind.__name__: kind
+    for kind in (Constant, Linear, Polynomial, Cosine, Exponential, PiecewiseConstant)
+}
+_Schedule = Annotated[
+    Constant | Linear | Polynomial | Cosine | Exponential | PiecewiseConstant,
+    Field(discriminator="scheduler"),
+]
+
+
+def _form_of_rate(value: Any) -> str:
+    if isinstance(value, list):
+        return "<schedules>"
+    return "<schedule>" if isinstance(value, dict | _Section) else "<number>"
+
+
+LearningRate = Annotated[
+    Annotated[Float, Field(gt=0), Tag("<number>")]
+    | Annotated[_Schedule, Tag("<schedule>")]
+    | Annotated[list[_Schedule], Field(min_length=1), Tag("<schedules>")],
+    Discriminator(_form_of_rate),
+]
+
+
+class OptimizerParams(_Section):
+    """The update rule and what is done to gradients before it.
+
+    Adam's defaults are its paper's; those of loss scaling are the vendor's stack's.
+    """
+
+    optimizer_type: Literal["sgd", "momentum", "adam", "adamw", "lamb", "rmsprop"] = (
+        "adam"
+    )
+    learning_rate: LearningRate = 0.001
     momentum: Float = Field(0.9, ge=0, lt=1)
-    rho: Float = Field(0.9, ge=0, lt=1)
+    rmsprop_decay: Float = Field(0.9, ge=0, lt=1)
+    rmsprop_momentum: Float = Field(0.0, ge=0, lt=1)
     beta1: Float = Field(0.9, ge=0, lt=1)
     beta2: Float = Field(0.999, ge=0, lt=1)
     epsilon: Float = Field(1e-8, gt=0)
     weight_decay_rate: Float = Field(0.0, ge=0)
+    exclude_from_weight_decay: list[str] = []
+    max_gradient_norm: Float = Field(0.0, ge=0)
+    max_gradient_value: Float = Field(0.0, ge=0)
+    grad_accum_steps: PositiveInt = 1
     loss_scaling_factor: Literal["dynamic"] | Float = 1.0
+    initial_loss_scale: Float = Field(2.0**15, gt=0)
+    steps_per_increase: PositiveInt = 2000
+    min_loss_scale: Float = Field(2.0**-14, gt=0)
+    max_loss_scale: Float = Field(2.0**15, gt=0)
 
     @model_validator(mode="after")
-    def _positive_loss_scale(self) -> "OptimizerParams":
+    def _consistent(self) -> "OptimizerParams":
         scale = self.loss_scaling_factor
         if scale != "dynamic" and scale <= 0:
             raise ValueError(f"loss_scaling_factor is {scale}; it must be above 0")
+        if self.max_gradient_norm and self.max_gradient_value:
+            raise ValueError(
+                "max_gradient_norm and max_gradient_value are both set; keep one"
+            )
+        if isinstance(self.learning_rate, list):
+            for schedule in self.learning_rate[:-1]:
+                known = getattr(schedule, "steps", None) or isinstance(schedule, Cosine)
+                if not known:
+                    raise ValueError(
+                        f"learning_rate: {schedule.scheduler} stands before another "
+                        "schedule and needs steps"
+                    )
         return self
 
 
@@ -198,12 +317,11 @@ def _explain(error: ValidationError, path: object) -> str:
 
 
 def _explain_one(item: Any) -> str:
-    keys = [str(part) for part in item["loc"]]
-    # pydantic appends the tag of the union member that it tried.
-    keys = [k for k in keys if not k.startswith("literal[") and k != "float"]
+    # pydantic puts the members of a union into the path that it tried.
+    keys = [str(part) for part in item["loc"] if not _names_a_form(str(part))]
     where = ".".join(keys) or "top level"
     if item["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1])
+        known = _known_keys(item["loc"][:-1])
         hint = did_you_mean(keys[-1], known) or f"; known keys: {', '.join(known)}"
         free = ". Keys of your own belong under model:"
         return f'{where}: unknown key "{keys[-1]}"{hint}{free}'
@@ -213,10 +331,17 @@ def _explain_one(item: Any) -> str:
     return f"{where}: {message}{value}"
 
 
-def _known_keys(path: list[str]) -> list[str]:
+def _names_a_form(part: str) -> bool:
+    is_member = part.startswith(("<", "literal[", "function-before"))
+    return is_member or part == "float" or part in _SCHEDULES
+
+
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Params
-    for key in path:
-        section = model.model_fields[key].annotation
-        assert isinstance(section, type)
-        model = section
+    for part in path:
+        if part in _SCHEDULES:
+            model = _SCHEDULES[part]
+        elif part in model.model_fields:
+            section = model.model_fields[part].annotation
+            model = section if isinstance(section, type) else model
     return list(model.model_fields)

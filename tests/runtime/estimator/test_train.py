@@ -18,6 +18,8 @@ from wafer_runtime.errors import (
     UsageError,
 )
 from wafer_runtime.estimator import CSEstimatorSpec, SessionRunHook, all_checkpoints
+from wafer_runtime.params import Params
+from wafer_runtime.training import minimize
 
 
 class EveryStep(SessionRunHook):
@@ -55,6 +57,29 @@ def test_a_run_in_the_loop_equals_a_run_step_by_step(tmp_path):
     hook = EveryStep()
     stepped = toy.estimator(tmp_path / "b").train(toy.input_fn, steps=250, hooks=[hook])
     assert len(hook.losses) == 250
+    toy.assert_same_variables(looped, stepped)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"loss_scaling_factor": "dynamic", "steps_per_increase": 20},
+        {"grad_accum_steps": 3, "max_gradient_norm": 0.1},
+        {"optimizer_type": "lamb", "loss_scaling_factor": 64.0, "grad_accum_steps": 2},
+    ],
+)
+def test_configured_optimizers_train_in_the_loop_as_step_by_step(tmp_path, given):
+    optimizer = Params(optimizer=given).model_dump()["optimizer"]
+
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_fn(features, labels, mode, params)
+        train_op = minimize(spec.loss, optimizer)
+        return CSEstimatorSpec(mode, loss=spec.loss, train_op=train_op)
+
+    looped = toy.estimator(tmp_path / "a", {}, model_fn)
+    looped.train(toy.input_fn, steps=70)
+    stepped = toy.estimator(tmp_path / "b", {}, model_fn)
+    stepped.train(toy.input_fn, steps=70, hooks=[EveryStep()])
     toy.assert_same_variables(looped, stepped)
 
 

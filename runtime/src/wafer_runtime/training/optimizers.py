@@ -1,6 +1,7 @@
-"""From the `optimizer:` section of params.yaml to one training operation."""
+"""The update rules: TensorFlow's own, AdamW and LAMB."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -8,33 +9,12 @@ import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.errors import ParamsError
 
-# Dynamic loss scaling as the vendor's stack has it: start high, double when 2000 steps
-# went well, halve on overflow (facts: release 1.6).
-_INITIAL_SCALE = 2.0**15
-_GOOD_STEPS = 2000
 
-
-def minimize(loss: tf.Tensor, optimizer: Mapping[str, Any]) -> tf.Operation:
-    """The operation that takes one step of the configured optimizer.
-
-    loss: scalar tensor. optimizer: the `optimizer` section of the params. The global
-    step advances with every batch, also with one that loss scaling skips because its
-    gradients overflowed. Raises ParamsError for an unknown optimizer_type.
-    """
-    optimize = _optimizer(optimizer)
-    scale = optimizer["loss_scaling_factor"]
-    if scale != 1.0:
-        optimize = tf1.train.experimental.MixedPrecisionLossScaleOptimizer(
-            optimize, _loss_scale(scale)
-        )
-    update = optimize.minimize(loss)
-    with tf.control_dependencies([update]):
-        return tf1.assign_add(tf1.train.get_or_create_global_step(), 1).op
-
-
-def _optimizer(given: Mapping[str, Any]) -> Any:
-    kind, rate = given["optimizer_type"], given["learning_rate"]
+def make_optimizer(given: Mapping[str, Any], rate: tf.Tensor) -> Any:
+    """The optimizer of the `optimizer` section, with `rate` as its learning rate."""
+    kind = given["optimizer_type"]
     adam = {name: given[name] for name in ("beta1", "beta2", "epsilon")}
+    decay = given["weight_decay_rate"], given["exclude_from_weight_decay"]
     match kind:
         case "sgd":
             return tf1.train.GradientDescentOptimizer(rate)
@@ -43,44 +23,96 @@ def _optimizer(given: Mapping[str, Any]) -> Any:
         case "adam":
             return tf1.train.AdamOptimizer(rate, **adam)
         case "adamw":
-            return AdamWOptimizer(rate, given["weight_decay_rate"], **adam)
+            return AdamWOptimizer(rate, *decay, **adam)
+        case "lamb":
+            return LAMBOptimizer(rate, *decay, **adam)
         case "rmsprop":
             return tf1.train.RMSPropOptimizer(
-                rate, given["rho"], epsilon=given["epsilon"]
+                rate,
+                given["rmsprop_decay"],
+                given["rmsprop_momentum"],
+                given["epsilon"],
             )
     raise ParamsError(
         f"optimizer.optimizer_type: {kind!r} is not one of sgd, momentum, adam, adamw, "
-        "rmsprop"
+        "lamb, rmsprop"
     )
 
 
-def _loss_scale(scale: float | str) -> Any:
-    if scale == "dynamic":
-        return tf1.mixed_precision.DynamicLossScale(_INITIAL_SCALE, _GOOD_STEPS)
-    return tf1.mixed_precision.FixedLossScale(scale)
+def decays(variable: tf.Variable, exclude: Sequence[str]) -> bool:
+    """Whether weight decay shrinks a variable.
+
+    Biases and normalisation weights (rank below 2) are left alone, and so are names
+    that one of the regexes `exclude` is found in.
+    """
+    named = any(re.search(pattern, variable.op.name) for pattern in exclude)
+    return variable.shape.rank > 1 and not named
 
 
 class AdamWOptimizer(tf1.train.AdamOptimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2).
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2)."""
 
-    Biases and normalisation weights (rank below 2) are not decayed.
-    """
-
-    def __init__(self, learning_rate: float, weight_decay_rate: float, **adam: Any):
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay_rate: float,
+        exclude_from_weight_decay: Sequence[str] = (),
+        **adam: Any,
+    ):
         super().__init__(learning_rate, name="AdamW", **adam)
         self._shrink = learning_rate * weight_decay_rate
+        self._exclude = exclude_from_weight_decay
 
     def apply_gradients(
         self, grads_and_vars: Any, global_step: Any = None, name: str | None = None
     ) -> Any:
         """One update; the decay uses the weights from before it."""
-        pairs = list(grads_and_vars)
+        pairs = [(g, v) for g, v in grads_and_vars if g is not None]
         # Weights may shrink only when no gradient needs their old values any more.
-        with tf.control_dependencies([g for g, _ in pairs if g is not None]):
-            decays = [
+        with tf.control_dependencies([g for g, _ in pairs]):
+            shrunk = [
                 v.assign_sub(self._shrink * v, read_value=False)
-                for g, v in pairs
-                if g is not None and v.shape.rank > 1
+                for _, v in pairs
+                if decays(v, self._exclude)
             ]
-        with tf.control_dependencies(decays):
+        with tf.control_dependencies(shrunk):
             return super().apply_gradients(pairs, global_step, name)
+
+
+class LAMBOptimizer(tf1.train.AdamOptimizer):
+    """Adam's step with decay, scaled to the weights (You et al., 2020, algorithm 2).
+
+    Variables that do not decay are not scaled either, as in the paper's experiments.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay_rate: float,
+        exclude_from_weight_decay: Sequence[str] = (),
+        **adam: Any,
+    ):
+        super().__init__(learning_rate, name="LAMB", **adam)
+        self._decay_rate = weight_decay_rate
+        self._exclude = exclude_from_weight_decay
+
+    def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> Any:
+        beta1_power, beta2_power = self._get_beta_accumulators()
+        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
+        m = m.assign(self._beta1_t * m + (1 - self._beta1_t) * grad)
+        v = v.assign(self._beta2_t * v + (1 - self._beta2_t) * grad**2)
+        root = tf.sqrt(v / (1 - beta2_power)) + self._epsilon_t
+        step = m / (1 - beta1_power) / root
+        if decays(var, self._exclude):
+            step += self._decay_rate * var
+            weight_norm, step_norm = tf.norm(var), tf.norm(step)
+            usable = (weight_norm > 0) & (step_norm > 0)
+            step *= tf.where(usable, tf.math.divide_no_nan(weight_norm, step_norm), 1.0)
+        return var.assign_sub(self._lr_t * step, read_value=False)
+
+    def _resource_apply_sparse_duplicate_indices(
+        self, grad: tf.Tensor, handle: tf.Variable, indices: tf.Tensor
+    ) -> Any:
+        # The norms are those of the whole variable.
+        dense = tf.scatter_nd(indices[:, tf.newaxis], grad, handle.shape)
+        return self._resource_apply_dense(dense, handle)

@@ -1,0 +1,122 @@
+"""From a loss and the `optimizer` section of params.yaml to one training operation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.training.loss_scale import LossScale
+from wafer_runtime.training.optimizers import decays, make_optimizer
+from wafer_runtime.training.schedules import learning_rate_at
+
+Pairs = list[tuple[Any, tf.Variable]]
+
+
+def minimize(loss: tf.Tensor, optimizer: Mapping[str, Any]) -> tf.Operation:
+    """The operation that trains on one batch with the configured optimizer.
+
+    loss: scalar tensor. optimizer: the `optimizer` section of the params. In this
+    order: loss scaling, accumulation, clipping, weight decay, update. The global step
+    counts batches: it advances also with a batch that is skipped because its gradients
+    overflowed, and with each of the `grad_accum_steps` batches of one update; schedules
+    count updates. The learning rate and the loss scale are written as summaries.
+    """
+    step = tf1.train.get_or_create_global_step()
+    batches_an_update = optimizer["grad_accum_steps"]
+    rate = learning_rate_at(optimizer["learning_rate"], step // batches_an_update)
+    tf1.summary.scalar("learning_rate", rate)
+    rule = make_optimizer(optimizer, rate)
+    scale = LossScale(optimizer)
+    pairs = rule.compute_gradients(scale.scaled(loss))
+    pairs = [(g, v) for g, v in pairs if g is not None]
+    gradients = scale.unscaled([g for g, _ in pairs])
+    variables = [v for _, v in pairs]
+
+    def update(gradients: list[Any]) -> tf.Operation:
+        clipped = _decayed(_clipped(gradients, optimizer), variables, optimizer)
+        return rule.apply_gradients(list(zip(clipped, variables, strict=True)))
+
+    def train(gradients: list[Any]) -> tf.Operation:
+        if batches_an_update == 1:
+            return update(gradients)
+        return _accumulated(gradients, variables, step, batches_an_update, update)
+
+    if scale.enabled:
+        finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
+        trained = tf.group(
+            _when(finite, lambda: train(gradients)), scale.updated(finite)
+        )
+    else:
+        trained = train(gradients)
+    with tf.control_dependencies([trained]):
+        return step.assign_add(1, read_value=False)
+
+
+def _clipped(gradients: list[Any], optimizer: Mapping[str, Any]) -> list[Any]:
+    if limit := optimizer["max_gradient_norm"]:
+        return list(tf.clip_by_global_norm(gradients, limit)[0])
+    if limit := optimizer["max_gradient_value"]:
+        return [tf.clip_by_value(g, -limit, limit) for g in gradients]
+    return gradients
+
+
+def _decayed(
+    gradients: list[Any], variables: list[tf.Variable], optimizer: Mapping[str, Any]
+) -> list[Any]:
+    """L2 decay in the gradient, for the rules that do not decay by themselves."""
+    rate, exclude = (
+        optimizer["weight_decay_rate"],
+        optimizer["exclude_from_weight_decay"],
+    )
+    if not rate or optimizer["optimizer_type"] in ("adamw", "lamb"):
+        return gradients
+    return [
+        tf.convert_to_tensor(g) + rate * v if decays(v, exclude) else g
+        for g, v in zip(gradients, variables, strict=True)
+    ]
+
+
+def _accumulated(
+    gradients: list[Any],
+    variables: list[tf.Variable],
+    step: tf.Variable,
+    count: int,
+    update: Any,
+) -> tf.Operation:
+    """Add to the sums; at the last of `count` batches, update by their mean."""
+    sums = [_sum_of_gradients(v) for v in variables]
+    added = [
+        s.assign_add(tf.cast(tf.convert_to_tensor(g), s.dtype), read_value=False)
+        for s, g in zip(sums, gradients, strict=True)
+    ]
+
+    def update_and_clear() -> tf.Operation:
+        means = [s.read_value() / count for s in sums]
+        with tf.control_dependencies([update(means)]):
+            return tf.group(
+                [s.assign(tf.zeros_like(s), read_value=False) for s in sums]
+            )
+
+    with tf.control_dependencies(added):
+        return _when(tf.equal((step + 1) % count, 0), update_and_clear)
+
+
+def _sum_of_gradients(variable: tf.Variable) -> tf.Variable:
+    with tf.init_scope():
+        return tf1.get_variable(
+            f"{variable.op.name}/accumulated",
+            shape=variable.shape,
+            dtype=tf.float32,
+            initializer=tf1.zeros_initializer(),
+            trainable=False,
+            use_resource=True,
+        )
+
+
+def _when(condition: tf.Tensor, action: Any) -> tf.Operation:
+    def act() -> tf.Tensor:
+        with tf.control_dependencies([action()]):
+            return tf.constant(True)
+
+    return tf.cond(condition, act, lambda: tf.constant(False)).op
