@@ -47,6 +47,29 @@ def test_train_then_eval_then_predict(run, tmp_path):
     assert outputs["class"].shape == (512,)
 
 
+@pytest.mark.parametrize(
+    ("train_input", "skipped"),
+    [
+        ("{}", 60),
+        ("{shuffle: true, shuffle_seed: 1}", 60),
+        ("{shuffle: true}", 0),
+    ],
+)
+def test_data_in_a_fixed_order_go_on_where_they_stopped(
+    run, params, train_input, skipped
+):
+    seen = []
+
+    def input_fn(params, mode):
+        seen.append(params["train_input"]["skip_batches"])
+        return toy.input_fn(mode)
+
+    params.write_text(params.read_text() + f"train_input: {train_input}\n")
+    run("-m", "train", input_fn=input_fn)
+    run("-m", "train", "--max_steps", "70", input_fn=input_fn)
+    assert seen == [0, skipped]
+
+
 def test_eval_all_evaluates_every_checkpoint(run, tmp_path):
     run("-m", "train")
     assert run("-m", "eval_all")[0] == 0

@@ -4,7 +4,9 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 RUNTIME = str(Path(__file__).parents[2] / "runtime" / "src")
 OPTIMIZERS = ["sgd", "momentum", "adam", "adamw", "rmsprop"]
@@ -36,6 +38,20 @@ def test_it_learns_the_digits(tmp_path, render, python, optimizer, mixed_precisi
     done = python("run.py", "--mode", "train_and_eval", cwd=project)
     accuracies = re.findall(r"accuracy = ([0-9.]+)", done.stderr)
     assert float(accuracies[-1]) >= 0.97
+
+
+@pytest.mark.slow
+def test_training_in_parts_ends_with_the_same_weights(tmp_path, render, python):
+    project = render(tmp_path / "project")
+    weights = []
+    for model_dir, parts in (("whole", [90]), ("parts", [37, 60, 90])):
+        words = ("run.py", "--mode", "train", "--model_dir", model_dir, "--max_steps")
+        for max_steps in parts:
+            python(*words, max_steps, cwd=project)
+        reader = tf.train.load_checkpoint(str(project / model_dir))
+        names = reader.get_variable_to_shape_map()
+        weights.append({name: reader.get_tensor(name) for name in names})
+    np.testing.assert_equal(*weights)
 
 
 def test_a_blank_says_what_to_fill_in(tmp_path, render, python):

@@ -44,13 +44,19 @@ class _Section(BaseModel):
 
 
 class InputParams(_Section):
-    """What an `input_fn` may be told; `num_parallel_calls: 0` means autotune."""
+    """What an `input_fn` may be told; `num_parallel_calls: 0` means autotune.
+
+    `skip_batches` is set by the runner when a training goes on from a checkpoint: the
+    batches that were seen already, if their order is deterministic (no shuffle, or a
+    seed), so that the data go on where they stopped.
+    """
 
     data_dir: str | None = None
     batch_size: PositiveInt = 32
     shuffle: bool = False
     shuffle_seed: int | None = None
     num_parallel_calls: int = Field(0, ge=0)
+    skip_batches: int = Field(0, ge=0)
 
 
 class Constant(_Section):

@@ -103,9 +103,19 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
             config.task_id,
         )
         return
+    params["train_input"]["skip_batches"] = _batches_seen(params)
     save_params(params, model_dir / f"params_{mode}.yaml")
     estimator = CerebrasEstimator(model_fn, config=config, params=params)
     _ACTIONS[mode](estimator, input_fn, runconfig)
+
+
+def _batches_seen(params: dict[str, Any]) -> int:
+    """Where in a deterministic input the checkpoint is that training goes on from."""
+    from wafer_runtime.estimator import latest_global_step
+
+    given = params["train_input"]
+    is_deterministic = not given["shuffle"] or given["shuffle_seed"] is not None
+    return latest_global_step(params["runconfig"]["model_dir"]) * is_deterministic
 
 
 def _train(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:

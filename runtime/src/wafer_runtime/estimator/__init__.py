@@ -11,7 +11,11 @@ if not tf.keras.__name__.startswith("tf_keras"):
         "in the environment."
     )
 
-from wafer_runtime.estimator.checkpoints import WarmStartSettings, all_checkpoints
+from wafer_runtime.estimator.checkpoints import (
+    WarmStartSettings,
+    all_checkpoints,
+    latest_global_step,
+)
 from wafer_runtime.estimator.driver import CerebrasEstimator
 from wafer_runtime.estimator.early_stopping import (
     make_early_stopping_hook,
@@ -90,6 +94,7 @@ __all__ = [
     "all_checkpoints",
     "build_parsing_serving_input_receiver_fn",
     "build_raw_serving_input_receiver_fn",
+    "latest_global_step",
     "make_early_stopping_hook",
     "read_eval_metrics",
     "save_predictions",

@@ -50,8 +50,9 @@ def all_checkpoints(model_dir: str) -> list[str]:
     return sorted(paths, key=lambda path: int(path.rpartition("-")[2]))
 
 
-def global_step_of(path: str | None) -> int:
-    """The global step that a checkpoint holds; 0 for no checkpoint."""
+def latest_global_step(model_dir: str) -> int:
+    """The global step of the newest checkpoint in `model_dir`; 0 if there is none."""
+    path = tf.train.latest_checkpoint(model_dir)
     return int(_load(path, tf.train.load_variable, "global_step")) if path else 0
 
 

@@ -108,7 +108,7 @@ class CerebrasEstimator:
         if use_cs and self._cs_ip():
             self._check_wafer_training(input_fn, hooks, steps or max_steps)
             self._refuse_wafer("train")
-        start = checkpoints.global_step_of(self.latest_checkpoint())
+        start = checkpoints.latest_global_step(self.model_dir)
         if max_steps is not None and start >= max_steps:
             log.info("Global step %d is at max_steps already; nothing to train", start)
             return self
