@@ -180,6 +180,18 @@ def test_a_warm_start_from_an_empty_folder_is_an_error(tmp_path):
         initial_weights(tmp_path / "model", str(tmp_path))
 
 
+def test_a_warm_start_that_does_not_fit_says_how_to_leave_variables_out(
+    tmp_path, trained
+):
+    estimator = toy.estimator(
+        tmp_path, {"width": 24}, warm_start_from=trained.model_dir
+    )
+    with pytest.raises(CheckpointError, match=r"cannot be warm-started from: Shape of"):
+        estimator.train(toy.input_fn, steps=1)
+    with pytest.raises(CheckpointError, match="nowhere: cannot be warm-started from"):
+        initial_weights(tmp_path, str(tmp_path / "nowhere"))
+
+
 def test_an_exported_model_predicts_what_the_estimator_predicts(tmp_path, trained):
     readme = tmp_path / "notes.txt"
     readme.write_text("hello")

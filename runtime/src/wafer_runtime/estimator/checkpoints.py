@@ -39,7 +39,37 @@ def warm_start(settings: WarmStartSettings) -> None:
             f"{source}: holds no checkpoint to warm-start from. "
             "Give the model_dir of a finished training, or a checkpoint's path."
         )
-    tf1.train.warm_start(*settings)
+    try:
+        tf1.train.warm_start(*settings)
+    except (tf.errors.OpError, ValueError) as error:
+        raise CheckpointError(
+            f"{source}: cannot be warm-started from: {error}. Name the variables that "
+            'fit: WarmStartSettings(path, vars_to_warm_start="regex").'
+        ) from error
+
+
+def latest(model_dir: str) -> str | None:
+    """The path of the newest checkpoint, without suffix; None if there never was one.
+
+    Raises CheckpointError when there was one, but it cannot be found any more: to start
+    anew in silence would overwrite what is left.
+    """
+    state_file = Path(model_dir, "checkpoint")
+    if not state_file.exists():
+        return None
+    left = ", ".join(Path(path).name for path in all_checkpoints(model_dir)) or "none"
+    advice = (
+        f'Name one of those that are there ({left}) in it, or remove "{state_file}".'
+    )
+    state = tf.train.get_checkpoint_state(model_dir)
+    if state is None:
+        raise CheckpointError(f"{state_file}: cannot be read. {advice}")
+    path = state.model_checkpoint_path
+    if not all(tf.io.gfile.glob(f"{path}.{part}*") for part in ("index", "data-")):
+        raise CheckpointError(
+            f"{state_file}: names {path}, whose files are missing. {advice}"
+        )
+    return str(path)
 
 
 def all_checkpoints(model_dir: str) -> list[str]:
@@ -52,7 +82,7 @@ def all_checkpoints(model_dir: str) -> list[str]:
 
 def latest_global_step(model_dir: str) -> int:
     """The global step of the newest checkpoint in `model_dir`; 0 if there is none."""
-    path = tf.train.latest_checkpoint(model_dir)
+    path = latest(model_dir)
     return int(_load(path, tf.train.load_variable, "global_step")) if path else 0
 
 
@@ -73,11 +103,14 @@ def check_fits(path: str, variables: Iterable[Any]) -> None:
 
 
 def _misfit(variable: Any, stored: dict[str, list[int]]) -> str | None:
-    name = variable.op.name
+    name, shape = variable.op.name, variable.shape
+    if part := variable._get_save_slice_info():
+        # A partitioned variable is stored whole.
+        name, shape = part.full_name, tf.TensorShape(part.full_shape)
     if name not in stored:
         return f'"{name}" is not in the checkpoint'
-    if not variable.shape.is_compatible_with(stored[name]):
-        return f'"{name}" is {stored[name]} there and {variable.shape} in the model'
+    if not shape.is_compatible_with(stored[name]):
+        return f'"{name}" is {stored[name]} there and {shape} in the model'
     return None
 
 

@@ -174,7 +174,7 @@ class CerebrasEstimator:
 
     def latest_checkpoint(self) -> str | None:
         """The path of the newest checkpoint, without suffix, or None."""
-        return tf.train.latest_checkpoint(self.model_dir)
+        return checkpoints.latest(self.model_dir)
 
     def get_variable_names(self) -> list[str]:
         """The names of the variables in the latest checkpoint."""

@@ -34,7 +34,7 @@ def evaluate(
 
     Returns the metrics with `loss` (the mean over batches) and `global_step`.
     """
-    path = checkpoint_path or tf.train.latest_checkpoint(setup.model_dir)
+    path = checkpoint_path or checkpoints.latest(setup.model_dir)
     if path is None:
         log.info(
             "Could not find trained model in model_dir: %s, running initialization "

@@ -28,7 +28,7 @@ def predict(
     num_samples: int | None,
 ) -> Iterator[Any]:
     """Yield predictions lazily: a sample's (dict of) arrays, or a whole batch's."""
-    path = checkpoint_path or tf.train.latest_checkpoint(setup.model_dir)
+    path = checkpoint_path or checkpoints.latest(setup.model_dir)
     batches = _batches(*_open(setup, input_fn, predict_keys, hooks, path))
     if yield_single_examples:
         yield from islice(_samples(batches), num_samples)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
+from wafer_runtime.errors import CheckpointError
 from wafer_runtime.estimator.calls import (
     Inputs,
     UserFn,
@@ -60,7 +61,14 @@ def open_session(
     creator = tf1.train.ChiefSessionCreator(
         scaffold, config=config.session_config or default_session_config(), **checkpoint
     )
-    return tf1.train.MonitoredSession(creator, hooks=hooks)
+    try:
+        return tf1.train.MonitoredSession(creator, hooks=hooks)
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+        raise CheckpointError(
+            f"{', '.join(filter(None, checkpoint.values()))}: a checkpoint there is "
+            f"damaged: {error.message}. Remove its files, and name an older one in the "
+            'file "checkpoint" beside them.'
+        ) from error
 
 
 def default_session_config() -> Any:

@@ -83,7 +83,7 @@ def _check_train_op(built: Built) -> None:
 
 def _prepare_variables(setup: Setup) -> None:
     """Check what will be loaded: a checkpoint of this model_dir, or a warm start."""
-    latest = tf.train.latest_checkpoint(setup.model_dir)
+    latest = checkpoints.latest(setup.model_dir)
     if latest:
         checkpoints.check_fits(latest, tf1.global_variables())
     elif setup.warm_start:
