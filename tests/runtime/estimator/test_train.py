@@ -426,6 +426,61 @@ def test_stateful_randomness_inside_functions_is_never_put_in_the_loop(
     assert ("One step a session call" in caplog.text) is not looped
 
 
+def counting_table(features, labels, mode, params):
+    """Counts the batches in a table, and adds the count to the loss."""
+    table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
+    key = tf.constant([5], tf.int64)
+    with tf.control_dependencies([table.insert(key, table.lookup(key) + 1)]):
+        count = tf.cast(table.lookup(key)[0], tf.float32)
+    return toy.model_fn(features + count, labels, mode, params)
+
+
+def waits_for_an_unread_variable(features, labels, mode, params):
+    with tf.control_dependencies([tf1.get_variable("unread", [2])]):
+        features = tf.identity(features)
+    return toy.model_fn(features, labels, mode, params)
+
+
+@pytest.mark.parametrize("model", [counting_table, waits_for_an_unread_variable])
+def test_state_beside_variables_is_the_same_in_the_loop(tmp_path, model):
+    looped = toy.estimator(tmp_path / "a", {}, model).train(toy.input_fn, steps=20)
+    stepped = toy.estimator(tmp_path / "b", {}, model)
+    stepped.train(toy.input_fn, steps=20, hooks=[EveryStep()])
+    toy.assert_same_variables(looped, stepped)
+
+
+@pytest.mark.parametrize(("advance", "batches"), [(2, 1), (1, 2)])
+def test_a_step_that_advances_otherwise_is_still_summarised_and_saved(
+    tmp_path, advance, batches
+):
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_fn(features, labels, mode, params)
+        update = tf1.train.AdamOptimizer().minimize(spec.loss)
+        count = tf1.get_variable(
+            "count", [], tf.int64, tf1.zeros_initializer(), trainable=False
+        )
+        with tf.control_dependencies([update]):
+            is_last = tf.equal(count.assign_add(1) % batches, 0)
+            by = tf.where(is_last, tf.constant(advance, tf.int64), 0)
+            train_op = tf1.train.get_global_step().assign_add(by)
+        return CSEstimatorSpec(mode, loss=spec.loss, train_op=train_op)
+
+    trained = toy.estimator(
+        tmp_path,
+        {},
+        model_fn,
+        save_summary_steps=10,
+        log_step_count_steps=10,
+        save_checkpoints_steps=20,
+    ).train(toy.input_fn, max_steps=60)
+    assert trained.get_variable_value("global_step") == 60
+    found = toy.scalars(tmp_path)
+    for tag in ("loss", "global_step/sec"):
+        assert 5 <= len(found[tag]) <= 7
+        assert max(found[tag]) >= 50
+    assert len(all_checkpoints(str(tmp_path))) >= 3
+
+
 def test_a_model_with_reference_variables_trains_step_by_step(tmp_path):
     def old_style(features, labels, mode):
         weight = tf1.get_variable("weight", [8, 2], use_resource=False)

@@ -173,27 +173,26 @@ class _EarlyStoppingHook(tf1.train.SessionRunHook):
         self._secs = secs
         self._steps = steps
         self._asked_at = time.monotonic()
-        self._first_step: int | None = None
-        self._wanted = 0
+        self._wanted: int | None = None
 
     def begin(self) -> None:
         self._global_step = tf1.train.get_global_step()
 
     def next_step(self, step: int) -> int:
         """Every `steps` steps from the start of the run, or when `secs` have passed."""
-        if self._steps is not None:
-            self._first_step = step if self._first_step is None else self._first_step
-            done = step - self._first_step
-            self._wanted = step + self._steps - done % self._steps
-        else:
+        if self._steps is None:
             due = time.monotonic() - self._asked_at >= (self._secs or 0)
             self._wanted = step + 1 if due else NEVER
-        return self._wanted
+        elif self._wanted is None:
+            self._wanted = step + self._steps
+        return max(self._wanted, step + 1)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         # Another hook may have asked for this step.
-        if run_context.session.run(self._global_step) < self._wanted:
+        step = run_context.session.run(self._global_step)
+        if self._wanted is None or step < self._wanted:
             return
         self._asked_at = time.monotonic()
+        self._wanted = step + (self._steps or 0)
         if self._should_stop():
             run_context.request_stop()

@@ -48,17 +48,22 @@ class Every:
 
     def __init__(self, count: int | None):
         self._count = count
-        self._first: int | None = None
+        self._wanted: int | None = None
 
     def next_step(self, step: int) -> int:
-        """The first such step after `step`."""
+        """The first such step after `step`, or the next one if it was jumped over."""
         if not self._count:
             return NEVER
-        if self._first is None:
-            self._first = step + 1
-        if step < self._first:
-            return self._first
-        return step - step % self._count + self._count
+        if self._wanted is None:
+            self._wanted = step + 1
+        return max(self._wanted, step + 1)
+
+    def reached(self, step: int) -> bool:
+        """Whether `step` is one of them; if so, the next multiple is wanted."""
+        if not self._count or self._wanted is None or step < self._wanted:
+            return False
+        self._wanted = step - step % self._count + self._count
+        return True
 
 
 class SummaryHook(tf1.train.SessionRunHook):
@@ -87,8 +92,9 @@ class SummaryHook(tf1.train.SessionRunHook):
     def after_run(self, run_context: Any, run_values: Any) -> None:
         if run_values.results is not None:
             step, summary = run_values.results
-            writer = tf1.summary.FileWriterCache.get(self._directory)
-            writer.add_summary(summary, step)
+            if self._every.reached(int(step)):
+                writer = tf1.summary.FileWriterCache.get(self._directory)
+                writer.add_summary(summary, step)
 
 
 class CheckpointHook(tf1.train.CheckpointSaverHook):

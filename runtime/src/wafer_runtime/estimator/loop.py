@@ -30,17 +30,15 @@ class Reporter:
         self._every = Every(every)
         self._batch_size = batch_size
         self._directory = directory
-        self._wanted = 0
         self._last: tuple[float, int] | None = None
 
     def next_step(self, step: int) -> int:
         """The next step to report: a call must end there, but needs no hooks."""
-        self._wanted = self._every.next_step(step)
-        return self._wanted
+        return self._every.next_step(step)
 
     def see(self, result: Result) -> None:
         """Report the step where a call ended, if it is one to report."""
-        if result.step < self._wanted:
+        if not self._every.reached(result.step):
             return
         now = time.perf_counter()
         rate = ""

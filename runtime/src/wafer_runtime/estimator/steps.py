@@ -82,6 +82,8 @@ class Steps:
             op.outputs[0] for op in random_ops.ancestors(targets) if _makes_handle(op)
         ]
         step_graph = _step_graph(targets, {handle.op.name for handle in handles})
+        read = {name.removesuffix(":0") for n in step_graph.node for name in n.input}
+        handles = [handle for handle in handles if handle.op.name in read]
         if obstacle := _obstacle(targets, step_graph):
             log.info("One step a session call: the step %s", obstacle)
             return None
@@ -137,6 +139,9 @@ def _obstacle(targets: list[tf.Operation], step_graph: Any) -> str | None:
     for op in random_ops.ancestors(targets):
         if any(t.dtype._is_ref_dtype for t in op.outputs):
             return f'uses "{op.name}", a variable made with use_resource=False'
+        if op.type.startswith("Mutable"):
+            # TensorFlow takes a look-up for the same in every iteration.
+            return f'uses "{op.name}", a table that changes'
         if op.type == "Placeholder":
             return f'needs the placeholder "{op.name}" fed'
     for node in _with_functions(step_graph):
