@@ -65,6 +65,7 @@ def test_defaults_are_filled_in_and_the_model_section_is_left_alone(load):
         ("optimizer: {learning_rate: -1.0}", "greater than 0 (is -1.0)"),
         ("optimizer: {loss_scaling_factor: 0}", "loss_scaling_factor is 0"),
         ("runconfig: {steps: 1, max_steps: 2}", "steps and max_steps are both set"),
+        ("runconfig: {tf_random_seed: -1}", "greater than or equal to 0 (is -1)"),
         ("runconfig: {mode: trian}", "runconfig.mode: Input should be 'train', 'eval'"),
         ("model: [1, 2]", "model: Input should be a valid dictionary (is [1, 2])"),
         ("train_input: 3", "train_input: Input should be"),

@@ -102,6 +102,7 @@ def test_flags_win_and_what_was_used_is_saved(run, tmp_path):
             ["--validate_only", "--compile_only"],
             "validate_only and compile_only are ",
         ),
+        (["--device", "nonsense"], "--device nonsense: not a device of TensorFlow"),
         (["--params", "none.yaml"], "none.yaml: cannot be read: No such file"),
     ],
 )
@@ -170,6 +171,15 @@ def test_a_failing_operation_is_shown_with_the_line_that_made_it(run):
     assert code == 1
     assert "label value" in err
     assert "toy.py:" in err
+    assert "Traceback" not in err
+
+
+def test_a_model_dir_that_is_a_file_is_told_without_a_traceback(run, tmp_path):
+    (tmp_path / "model").write_text("")
+    code, err = run("-m", "train")
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert f"{tmp_path}/model" in err
     assert "Traceback" not in err
 
 

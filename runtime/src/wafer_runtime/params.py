@@ -210,7 +210,7 @@ class RunConfigParams(_Section):
     save_checkpoints_secs: PositiveInt | None = None
     keep_checkpoint_max: int = Field(5, ge=0)
     log_step_count_steps: PositiveInt = 100
-    tf_random_seed: int | None = None
+    tf_random_seed: int | None = Field(None, ge=0, lt=2**32)
     throttle_secs: int = Field(0, ge=0)
     system: str = "wse2"
     cs_ip: str | None = None

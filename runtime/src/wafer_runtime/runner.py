@@ -95,6 +95,7 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
     runconfig = params["runconfig"]
     mode = runconfig["mode"]
     model_dir = Path(runconfig["model_dir"])
+    _check_device(runconfig["device"])
     config = CSRunConfig(model_dir=str(model_dir), **_config_args(runconfig))
     if not config.is_chief:
         log.info(
@@ -107,6 +108,17 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
     save_params(params, model_dir / f"params_{mode}.yaml")
     estimator = CerebrasEstimator(model_fn, config=config, params=params)
     _ACTIONS[mode](estimator, input_fn, runconfig)
+
+
+def _check_device(name: str | None) -> None:
+    import tensorflow as tf
+
+    try:
+        tf.DeviceSpec.from_string(name or "")
+    except ValueError:
+        raise ParamsError(
+            f"--device {name}: not a device of TensorFlow, such as /cpu:0 or /gpu:0"
+        ) from None
 
 
 def _batches_seen(params: dict[str, Any]) -> int:
@@ -183,7 +195,8 @@ def _users_mistake(error: Exception) -> str | None:
         lines = [f"{source.of_op(op)} made the operation {op.name} ({op.type})"]
     elif isinstance(error, SyntaxError):
         lines = [source.of_exception(error)]
-    if not lines:
+    # What the system refuses (a folder that is a file, a full disk) is no bug either.
+    if not lines and not isinstance(error, OSError):
         return None
     return "\n  ".join([f"{type(error).__name__}: {message}", *lines])
 

@@ -67,6 +67,13 @@ def test_tf_config_says_which_process_this_is(monkeypatch, task, is_chief):
     assert config.cluster_spec.as_dict() == cluster
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"task": {"index": "x"}}'])
+def test_a_senseless_tf_config_is_shown_with_what_was_wanted(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UsageError, match=r'TF_CONFIG should be {"cluster": {"chief"'):
+        RunConfig()
+
+
 def test_a_broken_tf_config_is_shown(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{cluster")
     with pytest.raises(UsageError, match=r"TF_CONFIG is not valid JSON .*: \{cluster"):

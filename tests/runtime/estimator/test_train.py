@@ -481,6 +481,36 @@ def test_a_step_that_advances_otherwise_is_still_summarised_and_saved(
     assert len(all_checkpoints(str(tmp_path))) >= 3
 
 
+def test_a_saver_of_the_users_own_decides_what_is_loaded(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_fn(features, labels, mode, params)
+        frozen = tf1.get_variable("frozen", [3])
+        saved = [v for v in tf1.global_variables() if v is not frozen]
+        local = tf.group(tf1.local_variables_initializer(), frozen.initializer)
+        scaffold = tf1.train.Scaffold(saver=tf1.train.Saver(saved), local_init_op=local)
+        return spec._replace(scaffold=scaffold, host_call=None)
+
+    trained = toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=3)
+    assert "frozen" not in trained.get_variable_names()
+    trained.train(toy.input_fn, steps=3)
+    assert trained.get_variable_value("global_step") == 6
+
+
+def test_metrics_that_are_no_scalars_are_left_out_of_the_training_summaries(tmp_path):
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_fn(features, labels, mode, params)
+        each = tf1.metrics.mean_tensor(tf.reduce_mean(features, 0))
+        value, update = tf1.metrics.mean(spec.loss)
+        host_call = {"each": each, "op": (value, update.op), "mean": (value, update)}
+        return CSEstimatorSpec(
+            mode, loss=spec.loss, train_op=spec.train_op, host_call=host_call
+        )
+
+    trained = toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=3)
+    assert set(toy.scalars(tmp_path)) >= {"loss", "mean"}
+    assert trained.evaluate(toy.input_fn, steps=2)["each"].shape == (8,)
+
+
 def test_a_model_with_reference_variables_trains_step_by_step(tmp_path):
     def old_style(features, labels, mode):
         weight = tf1.get_variable("weight", [8, 2], use_resource=False)

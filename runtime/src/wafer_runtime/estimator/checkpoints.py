@@ -1,6 +1,5 @@
 """Reads checkpoints, and says in plain words why one cannot be loaded."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,8 +85,14 @@ def latest_global_step(model_dir: str) -> int:
     return int(_load(path, tf.train.load_variable, "global_step")) if path else 0
 
 
-def check_fits(path: str, variables: Iterable[Any]) -> None:
-    """Refuse a checkpoint that lacks variables of the graph, or has other shapes."""
+def check_fits(path: str, scaffold: Any) -> None:
+    """Refuse a checkpoint that lacks variables of the graph, or has other shapes.
+
+    A scaffold with a saver of its own decides by itself what is loaded.
+    """
+    if scaffold.saver is not None:
+        return
+    variables = tf1.global_variables()
     stored = dict(_load(path, tf.train.list_variables))
     problems = [
         problem for v in variables if (problem := _misfit(v, stored)) is not None

@@ -43,7 +43,7 @@ def evaluate(
         )
     with sessions.built_graph(setup, input_fn, ModeKeys.EVAL) as built:
         if path is not None:
-            checkpoints.check_fits(path, tf1.global_variables())
+            checkpoints.check_fits(path, built.spec.scaffold)
         values = _run(setup, built, steps, hooks, path)
     directory = eval_dir(setup.model_dir, name)
     log.info("Evaluation of %s: %s", path or "the initial model", _in_words(values))

@@ -88,7 +88,7 @@ def export_saved_model(
         spec = calls.call_model_fn(
             setup.model_fn, inputs, ModeKeys.PREDICT, setup.params, setup.config
         )
-        checkpoints.check_fits(checkpoint_path, tf1.global_variables())
+        checkpoints.check_fits(checkpoint_path, spec.scaffold)
         directory = export_utils.get_timestamped_export_dir(export_dir_base)
         with tf1.Session(config=setup.config.session_config) as session:
             saver = spec.scaffold.saver or tf1.train.Saver(sharded=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.errors import ModelFnError, did_you_mean
 from wafer_runtime.estimator import checkpoints, sessions
@@ -87,7 +86,7 @@ def _open(
     """The session and what to fetch; the graph is not left as the caller's default."""
     with sessions.built_graph(setup, input_fn, ModeKeys.PREDICT) as built:
         if path is not None:
-            checkpoints.check_fits(path, tf1.global_variables())
+            checkpoints.check_fits(path, built.spec.scaffold)
         wanted = _select(built.spec.predictions, predict_keys)
         all_hooks = [*hooks, *built.spec.prediction_hooks]
         if built.inputs.initializer is not None:

@@ -97,11 +97,17 @@ class RunConfig:
             content = json.loads(text)
         except json.JSONDecodeError as error:
             raise UsageError(f"TF_CONFIG is not valid JSON ({error}): {text}") from None
-        cluster = content.get("cluster") or {}
-        task = content.get("task") or {}
-        self._set("cluster_spec", tf.train.ClusterSpec(cluster))
-        self._set("task_type", task.get("type", "worker"))
-        self._set("task_id", int(task.get("index", 0)))
+        try:
+            cluster = content.get("cluster") or {}
+            task = content.get("task") or {}
+            self._set("cluster_spec", tf.train.ClusterSpec(cluster))
+            self._set("task_type", task.get("type", "worker"))
+            self._set("task_id", int(task.get("index", 0)))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UsageError(
+                'TF_CONFIG should be {"cluster": {"chief": [...]}, "task": {"type": '
+                f'"chief", "index": 0}}}} ({error}): {text}'
+            ) from None
         self._set("is_chief", not cluster or self.task_type in ("chief", "master"))
 
     def _set(self, name: str, value: Any) -> None:

@@ -78,8 +78,8 @@ def default_session_config() -> Any:
 
 def batch_size(features: Any) -> int | None:
     """The static size of the batch dimension, if it has one."""
-    first = tf.nest.flatten(features)[0]
-    return first.shape[0] if first.shape.rank else None
+    tensors = tf.nest.flatten(features)
+    return tensors[0].shape[0] if tensors and tensors[0].shape.rank else None
 
 
 def _seed(graph: tf.Graph, seed: int) -> None:

@@ -44,7 +44,7 @@ def train(
     """
     with sessions.built_graph(setup, input_fn, ModeKeys.TRAIN) as built:
         _check_train_op(built)
-        _prepare_variables(setup)
+        _prepare_variables(setup, built.spec.scaffold)
         targets = [built.spec.train_op, built.spec.loss.op]
         random_ops.tie_to_step(targets, built.global_step)
         steps = Steps(built.spec.train_op, built.spec.loss, built.global_step, True)
@@ -81,11 +81,11 @@ def _check_train_op(built: Built) -> None:
     )
 
 
-def _prepare_variables(setup: Setup) -> None:
+def _prepare_variables(setup: Setup, scaffold: Any) -> None:
     """Check what will be loaded: a checkpoint of this model_dir, or a warm start."""
     latest = checkpoints.latest(setup.model_dir)
     if latest:
-        checkpoints.check_fits(latest, tf1.global_variables())
+        checkpoints.check_fits(latest, scaffold)
     elif setup.warm_start:
         checkpoints.warm_start(setup.warm_start)
 
@@ -123,7 +123,8 @@ def _add_summaries(spec: Any) -> None:
     values = {"loss": spec.loss}
     if spec.host_call is not None:
         # Fetching the update adds the batch to the metric: one batch a summary.
-        values |= {name: update for name, (_, update) in host_metrics(spec).items()}
+        updates = {name: update for name, (_, update) in host_metrics(spec).items()}
+        values |= {name: u for name, u in updates.items() if _is_scalar(u)}
     taken = {
         tag
         for summary in tf1.get_collection(tf1.GraphKeys.SUMMARIES)
@@ -134,6 +135,10 @@ def _add_summaries(spec: Any) -> None:
         if name.encode() not in taken:
             summary = tf.raw_ops.ScalarSummary(tags=name, values=value)
             tf1.add_to_collection(tf1.GraphKeys.SUMMARIES, summary)
+
+
+def _is_scalar(update: Any) -> bool:
+    return tf.is_tensor(update) and update.shape.rank == 0
 
 
 def _checkpoint_hooks(
