@@ -47,6 +47,24 @@ def test_train_then_eval_then_predict(run, tmp_path):
     assert outputs["class"].shape == (512,)
 
 
+def test_runconfig_and_device_reach_the_driver(run, params, tmp_path):
+    devices = []
+
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_in_section(features, labels, mode, params)
+        devices.append(spec.loss.op.device)
+        return spec
+
+    text = params.read_text().replace(
+        "{max_steps", "{keep_checkpoint_max: 2, max_steps"
+    )
+    params.write_text(text)
+    assert run("-m", "train", "--device", "/cpu:0", model_fn=model_fn)[0] == 0
+    assert devices == ["/cpu:0"]
+    kept = [p.rpartition("-")[2] for p in all_checkpoints(str(tmp_path / "model"))]
+    assert kept == ["40", "60"]
+
+
 @pytest.mark.parametrize(
     ("train_input", "skipped"),
     [
