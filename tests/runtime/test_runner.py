@@ -1,11 +1,13 @@
 """What a generated run.py does with its flags: results, messages, exit codes."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 import yaml
 from wafer_runtime import runner
@@ -181,14 +183,39 @@ def test_a_mistake_in_model_fn_is_shown_with_its_lines(run):
     assert "Traceback" not in err
 
 
-def test_a_failing_operation_is_shown_with_the_line_that_made_it(run):
+@pytest.mark.parametrize("batch", [0, 50], ids=["first step", "in the loop"])
+def test_a_failing_operation_is_shown_with_the_line_that_made_it(run, batch):
     def bad_labels(mode):
-        return toy.input_fn(mode).map(lambda x, y: (x, y + 7))
+        labels = toy.Y.copy()
+        labels[0] = 8
+        data = tf.data.Dataset.from_tensor_slices((toy.X, labels)).batch(32)
+        return tf.data.Dataset.concatenate(toy.input_fn(mode).take(batch), data)
 
     code, err = run("-m", "train", input_fn=bad_labels)
     assert code == 1
-    assert "label value" in err
-    assert "toy.py:" in err
+    assert "Error: InvalidArgumentError: operation 'SparseSoftmax" in err
+    assert "Received a label value of 8 which is outside the valid range" in err
+    assert re.search(r"\n  \S*toy.py:\d+, in model_fn: ", err)
+    assert "Traceback" not in err
+    assert "[[" not in err
+
+
+@pytest.mark.parametrize("batch", [0, 50], ids=["first step", "in the loop"])
+def test_a_failing_generator_is_shown_with_its_line(run, batch):
+    def generated(mode):
+        def batches():
+            for number in range(60):
+                if number == batch:
+                    raise ValueError("row 7 has no label")
+                yield toy.X[:32], toy.Y[:32]
+
+        signature = tf.TensorSpec((32, 8)), tf.TensorSpec((32,), tf.int32)
+        return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+    code, err = run("-m", "train", input_fn=generated)
+    assert code == 1
+    assert "Error: InvalidArgumentError: ValueError: row 7 has no label\n" in err
+    assert 'in batches: raise ValueError("row 7 has no label")' in err
     assert "Traceback" not in err
 
 
@@ -202,10 +229,6 @@ def test_a_model_dir_that_is_a_file_is_told_without_a_traceback(run, tmp_path):
 
 
 def test_a_bug_of_ours_keeps_its_traceback(params):
-    class Broken(dict):
-        def __getitem__(self, key):
-            raise RuntimeError
-
     with pytest.raises(TypeError):
         runner.main(lambda: 3, argv=["-p", str(params), "-m", "train"])
 

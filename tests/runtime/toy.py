@@ -3,7 +3,12 @@
 import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
-from wafer_runtime.estimator import CerebrasEstimator, CSEstimatorSpec, RunConfig
+from wafer_runtime.estimator import (
+    CerebrasEstimator,
+    CSEstimatorSpec,
+    RunConfig,
+    SessionRunHook,
+)
 
 _RNG = np.random.default_rng(0)
 X = _RNG.random((512, 8), np.float32)
@@ -52,6 +57,19 @@ def estimator(model_dir, params=None, model=model_fn, warm_start_from=None, **co
         params=params,
         warm_start_from=warm_start_from,
     )
+
+
+class EveryStep(SessionRunHook):
+    """An ordinary hook: the driver must show it every step."""
+
+    def __init__(self):
+        self.losses = []
+
+    def before_run(self, run_context):
+        return tf1.train.SessionRunArgs("hidden/Relu:0")
+
+    def after_run(self, run_context, run_values):
+        self.losses.append(run_values.results.mean())
 
 
 def variables(trained):

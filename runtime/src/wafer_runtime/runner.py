@@ -189,16 +189,29 @@ def _users_mistake(error: Exception) -> str | None:
     """What went wrong and at which lines of the user's code; None if at none."""
     lines = source.traceback_lines(error)
     message = str(error).strip() or "no message"
-    if (op := getattr(error, "op", None)) is not None:
-        # A TensorFlow error: the line that made the operation is the one to look at.
-        message = getattr(error, "message", message).strip()
-        lines = [f"{source.of_op(op)} made the operation {op.name} ({op.type})"]
+    if hasattr(error, "node_def"):
+        # A TensorFlow error: the lines that made the operation are those to look at.
+        lines = source.lines_in(message)
+        message = _without_traces(message)
     elif isinstance(error, SyntaxError):
         lines = [source.of_exception(error)]
     # What the system refuses (a folder that is a file, a full disk) is no bug either.
-    if not lines and not isinstance(error, OSError):
+    elif not lines and not isinstance(error, OSError):
         return None
     return "\n  ".join([f"{type(error).__name__}: {message}", *lines])
+
+
+def _without_traces(message: str) -> str:
+    """What a TensorFlow error says, without its accounts of where.
+
+    They are a "Detected at node X defined at ..." before it, or the traceback of a
+    Python function behind it, and the nodes in double brackets.
+    """
+    told = message.removeprefix("Graph execution error:").lstrip()
+    if told.startswith("Detected at node "):
+        told = "operation " + told.partition("\nNode: ")[2]
+    told = told.partition("Traceback (most recent call last)")[0]
+    return told.partition("\n\t [[")[0].strip()
 
 
 def _require_checkpoint(estimator: "CerebrasEstimator") -> None:

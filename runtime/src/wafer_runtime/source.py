@@ -4,7 +4,9 @@ The user's code is what is neither this package, nor an installed one, nor Pytho
 """
 
 import functools
+import linecache
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -20,10 +22,12 @@ _INSTALLED = tuple(
 def is_users(filename: str) -> bool:
     """Whether a file of this name belongs to the user."""
     if filename.startswith("<"):
-        # Notebook cells and `python -c` are the user's; frozen modules are not.
-        return not filename.startswith("<frozen")
-    path = os.path.abspath(filename)
-    return not path.startswith((_OURS + os.sep, *_INSTALLED))
+        # What `python -c` runs has the name that dataclasses give their methods.
+        typed = filename.startswith(("<stdin", "<ipython-input", "<python-input"))
+        return typed or (filename == "<string>" and sys.argv[0] == "-c")
+    if not os.path.isabs(filename):
+        return False  # compiled into a library, such as numpy/random/mtrand.pyx
+    return not filename.startswith((_OURS + os.sep, *_INSTALLED))
 
 
 def caller() -> str:
@@ -68,6 +72,17 @@ def traceback_lines(error: BaseException) -> list[str]:
         f"{place(frame.filename, frame.lineno)}, in {frame.name}: {frame.line}"
         for frame in traceback.extract_tb(error.__traceback__)
         if is_users(frame.filename)
+    ]
+
+
+def lines_in(text: str) -> list[str]:
+    """The user's lines in a traceback that is part of `text`, outermost first."""
+    frames = re.findall(r'File "([^"]+)", line (\d+), in (\S+)', text)
+    return [
+        f"{place(name, int(line))}, in {function}: "
+        + linecache.getline(name, int(line)).strip()
+        for name, line, function in frames
+        if is_users(name)
     ]
 
 

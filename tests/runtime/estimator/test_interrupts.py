@@ -1,5 +1,6 @@
 """Signals and kills: real processes, real signals."""
 
+import os
 import random
 import shlex
 import signal
@@ -13,7 +14,7 @@ import pytest
 import tensorflow as tf
 import toy
 import yaml
-from wafer_runtime.estimator import all_checkpoints
+from wafer_runtime.estimator import SessionRunHook, all_checkpoints
 
 SCRIPT = """
 import sys
@@ -113,3 +114,30 @@ def test_in_another_thread_training_works_without_signal_handlers(tmp_path):
     thread.start()
     thread.join()
     assert trained.get_variable_value("global_step") == 5
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    """As Ctrl-C is in a shell's background jobs."""
+
+    class Interrupting(SessionRunHook):
+        def after_run(self, run_context, run_values):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trained = toy.estimator(tmp_path, {})
+        trained.train(toy.input_fn, steps=5, hooks=[Interrupting()])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert trained.get_variable_value("global_step") == 5
+
+
+def test_a_second_signal_acts_at_once(tmp_path):
+    class Twice(SessionRunHook):
+        def after_run(self, run_context, run_values):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        toy.estimator(tmp_path, {}).train(toy.input_fn, steps=5, hooks=[Twice()])

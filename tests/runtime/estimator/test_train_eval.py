@@ -1,16 +1,24 @@
 """train_and_evaluate, exporters, early stopping and warm starts."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import toy
-from wafer_runtime.errors import CheckpointError, InputFnError, UsageError
+from wafer_runtime.errors import (
+    CheckpointError,
+    InputFnError,
+    TrainingInterrupted,
+    UsageError,
+)
 from wafer_runtime.estimator import (
     EvalSpec,
     FinalExporter,
     ServingInputReceiver,
+    SessionRunHook,
     TrainSpec,
     WarmStartSettings,
     build_parsing_serving_input_receiver_fn,
@@ -53,6 +61,42 @@ def test_throttling_skips_all_but_the_first_and_the_last(tmp_path):
     estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=25)
     train_eval(estimator, 150, throttle_secs=600)
     assert list(read_eval_metrics(estimator.eval_dir())) == [25, 150]
+
+
+def test_a_signal_ends_an_evaluation_in_mid_training_too(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=50)
+    evaluated = []
+
+    class Interrupting(SessionRunHook):
+        def after_run(self, run_context, run_values):
+            evaluated.append(1)
+            if len(evaluated) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted) as stopped:
+        train_and_evaluate(
+            estimator,
+            TrainSpec(toy.input_fn, max_steps=200),
+            EvalSpec(toy.input_fn, steps=10, hooks=[Interrupting()], throttle_secs=0),
+        )
+    assert len(evaluated) == 2
+    assert stopped.value.global_step == 50
+    assert read_eval_metrics(estimator.eval_dir()) == {}
+    assert estimator.latest_checkpoint().endswith("model.ckpt-50")
+
+
+def test_after_a_signal_no_last_evaluation_delays_the_end(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=50)
+
+    class Interrupting(SessionRunHook):
+        def after_run(self, run_context, run_values):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted) as stopped:
+        train_eval(estimator, hooks=[Interrupting()])
+    assert stopped.value.global_step == 1
+    assert estimator.latest_checkpoint().endswith("model.ckpt-1")
+    assert read_eval_metrics(estimator.eval_dir()) == {}
 
 
 def test_a_finished_training_is_left_alone(tmp_path):

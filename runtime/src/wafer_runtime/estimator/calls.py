@@ -2,14 +2,15 @@
 
 import contextlib
 import contextvars
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+from tf_keras.src.engine import base_layer_v1
 
 from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
@@ -22,7 +23,7 @@ _KERAS_LOOPS = ("compile", "fit", "evaluate", "predict", "train_on_batch")
 
 
 class Inputs(NamedTuple):
-    """What an input_fn gave: tensors of one batch, and how to start producing them.
+    """What an input_fn gave: tensors of one batch, and what starts producing them.
 
     `dataset` is None when the input_fn returned tensors.
     """
@@ -30,7 +31,7 @@ class Inputs(NamedTuple):
     features: Any
     labels: Any
     dataset: tf.data.Dataset | None
-    initializer: tf.Operation | None
+    initializer: tf.Operation
 
 
 _building = contextvars.ContextVar("_building", default=False)
@@ -75,7 +76,7 @@ def call_input_fn(input_fn: UserFn, mode: str, params: Any, config: Any) -> Inpu
     where = source.of_function(input_fn)
     with tf.device("/cpu:0"):
         result = input_fn(**{k: v for k, v in available.items() if k in names})
-        dataset, initializer = None, None
+        dataset, initializer = None, tf.no_op()
         if isinstance(result, tf.data.Dataset):
             dataset = result
             iterator = tf1.data.make_initializable_iterator(dataset)
@@ -100,7 +101,7 @@ def call_model_fn(
     kwargs = {name: value for name, value in available.items() if name in names}
     token = _building.set(True)
     try:
-        with _keras_loops_refused(), _keras_3_refused():
+        with _keras_loops_refused(), _keras_3_refused(), _keras_updates_collected():
             spec = model_fn(features=inputs.features, **kwargs)
     finally:
         _building.reset(token)
@@ -153,6 +154,23 @@ def _keras_loops_refused() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _keras_updates_collected() -> Iterator[None]:
+    """Put Keras layers' updates (moving averages) where tf.compat.v1.layers' are."""
+    layer_class = base_layer_v1.Layer
+    add_update = layer_class.add_update
+
+    def add_and_collect(layer: Any, updates: Any) -> None:
+        known = list(layer.updates)
+        add_update(layer, updates)
+        for update in layer.updates:
+            if update not in known:
+                tf1.add_to_collection(tf1.GraphKeys.UPDATE_OPS, update)
+
+    with _replaced([(layer_class, "add_update", add_and_collect)]):
+        yield
+
+
+@contextlib.contextmanager
 def _replaced(places: list[tuple[type, str, Any]]) -> Iterator[None]:
     originals = [(owner, name, vars(owner)[name]) for owner, name, _ in places]
     for owner, name, value in places:
@@ -173,21 +191,22 @@ def _keras_3_refused() -> Iterator[None]:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         if any(_is_keras_3(frame.filename) for frame in frames):
-            _refuse_keras_3(source.of_exception(error))
+            raise _keras_3_error(source.of_exception(error)) from error
         raise
     if "keras.src.layers" in sys.modules:
         for op in graph.get_operations():
             if any(_is_keras_3(frame.filename) for frame in op.traceback):
-                _refuse_keras_3(source.of_op(op))
+                raise _keras_3_error(source.of_op(op))
 
 
 def _is_keras_3(filename: str) -> bool:
-    # Keras 2 is the package tf_keras, so only Keras 3 has this path.
-    return f"{os.sep}keras{os.sep}src{os.sep}" in filename
+    # Keras 2 is the package tf_keras, so only Keras 3 has these paths.
+    path = Path(filename).as_posix()
+    return any(f"/keras/src/{part}/" in path for part in ("layers", "models"))
 
 
-def _refuse_keras_3(where: str) -> NoReturn:
-    raise ModelFnError(
+def _keras_3_error(where: str) -> ModelFnError:
+    return ModelFnError(
         f"{where}: a Keras 3 layer, which does not work in an Estimator's graph. "
         "Use the layers of tf_keras: from tf_keras import layers (or tf.keras.layers)."
-    ) from None
+    )

@@ -144,6 +144,12 @@ def _check_predictions(where: str, predictions: Any) -> Any:
             raise _broken(
                 where, f"predictions[{key!r}] must be Tensor, given: {value!r}"
             )
+        if isinstance(value, tf.SparseTensor | tf.RaggedTensor):
+            raise _broken(
+                where,
+                f"predictions[{key!r}] is a {type(value).__name__}; make it dense: "
+                "tf.sparse.to_dense(x), or x.to_tensor()",
+            )
     return predictions
 
 

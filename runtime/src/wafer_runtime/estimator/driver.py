@@ -112,10 +112,8 @@ class CerebrasEstimator:
         if max_steps is not None and start >= max_steps:
             log.info("Global step %d is at max_steps already; nothing to train", start)
             return self
-        stop = start + steps if steps else max_steps or hooks_lib.NEVER
-        train_lib.train(
-            self._setup, input_fn, hooks, start, stop, tuple(saving_listeners or ())
-        )
+        listeners = tuple(saving_listeners or ())
+        train_lib.train(self._setup, input_fn, hooks, steps, max_steps, listeners)
         return self
 
     def evaluate(

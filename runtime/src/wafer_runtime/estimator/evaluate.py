@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+from google.protobuf.message import DecodeError
 
-from wafer_runtime.errors import ModelFnError
-from wafer_runtime.estimator import checkpoints, sessions
+from wafer_runtime.errors import ModelFnError, TrainingInterrupted
+from wafer_runtime.estimator import checkpoints, interrupts, sessions
 from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
 from wafer_runtime.estimator.loop import run_steps
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
-from wafer_runtime.estimator.steps import Steps
+from wafer_runtime.estimator.steps import Steps, run_unhooked
 
 log = logging.getLogger("wafer_runtime")
 
@@ -73,16 +74,15 @@ def _run(
     values = {name: value for name, (value, _) in metrics.items()}
     values["global_step"] = built.global_step.read_value()
     all_hooks = [*hooks, *built.spec.evaluation_hooks]
-    if built.inputs.initializer is not None:
-        all_hooks.insert(0, hooks_lib.InitializerHook(built.inputs.initializer))
     with sessions.open_session(
-        setup.config, built.spec.scaffold, all_hooks, checkpoint_filename_with_path=path
+        setup.config, built, all_hooks, checkpoint_filename_with_path=path
     ) as session:
-        stop = steps or hooks_lib.NEVER
-        run_steps(session, steps_loop, all_hooks, 0, stop)
-        return session.run_step_fn(
-            lambda step_context: step_context.session.run(values)
-        )
+        run_steps(session, steps_loop, all_hooks, 0, steps or hooks_lib.NEVER)
+        results: dict[str, Any] = run_unhooked(session, values)
+        if signum := interrupts.noted():
+            # Of the training around this evaluation; the checkpoint is that step's.
+            raise TrainingInterrupted(signum, int(results["global_step"]))
+        return results
 
 
 def _metrics(built: Built) -> dict[str, Any]:
@@ -120,13 +120,26 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, bytes | str)
 
 
+def _merge(summary: Any, name: str, value: Any) -> None:
+    """A metric that is text may be a serialised Summary; other text is only shown."""
+    try:
+        summary.MergeFrom(tf1.Summary.FromString(value))
+    except DecodeError:
+        log.warning('The metric "%s" is text: not in the event file', name)
+
+
 def _write_summary(directory: str, values: dict[str, Any]) -> None:
     summary = tf1.Summary()
     for name, value in values.items():
+        if name == "global_step":
+            continue
         if _is_text(value):
-            summary.MergeFromString(value)  # a metric may be a serialised Summary
-        elif np.ndim(value) == 0 and name != "global_step":
+            _merge(summary, name, value)
+        elif np.ndim(value) == 0:
             summary.value.add(tag=name, simple_value=float(value))
+        else:
+            tensor = summary.value.add(tag=name).tensor
+            tensor.CopyFrom(tf.make_tensor_proto(value))
     with tf.Graph().as_default():  # the writer refuses to work in eager mode
         writer = tf1.summary.FileWriterCache.get(directory)
         writer.add_summary(summary, int(values["global_step"]))

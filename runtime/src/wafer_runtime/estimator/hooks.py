@@ -9,8 +9,11 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.errors import NonFiniteLossError
 
 log = logging.getLogger("wafer_runtime")
 
@@ -24,7 +27,7 @@ def next_wanted(hooks: Iterable[Any], step: int) -> int:
 
 
 def _next_wanted(hook: Any, step: int) -> int:
-    if hasattr(hook, "next_step"):
+    if callable(getattr(hook, "next_step", None)):
         return hook.next_step(step)
     passive = all(
         getattr(type(hook), name) is getattr(Hook, name)
@@ -34,13 +37,41 @@ def _next_wanted(hook: Any, step: int) -> int:
 
 
 class InitializerHook(tf1.train.SessionRunHook):
-    """Starts the input iterator in each new session."""
+    """Runs an operation in each new session, after the variables are loaded."""
 
     def __init__(self, initializer: tf.Operation):
         self._initializer = initializer
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         session.run(self._initializer)
+
+
+def check_finite(step: int, loss: float) -> None:
+    """Raise NonFiniteLossError for the loss of a step that went wrong."""
+    if not np.isfinite(loss):
+        raise NonFiniteLossError(
+            f"The loss is {loss} at global step {step}. Lower the learning rate, check "
+            "the input for NaN, or, in fp16, use loss scaling. The last checkpoint is "
+            "untouched."
+        )
+
+
+class FiniteLossHook(tf1.train.SessionRunHook):
+    """Stops at a loss that is not finite; the hooks behind it never see that step."""
+
+    def __init__(self, step_after: tf.Tensor, loss: tf.Tensor):
+        self._fetches = [step_after, loss]
+
+    def next_step(self, step: int) -> int:
+        """None: it only has to come before the hooks that save."""
+        return NEVER
+
+    def before_run(self, run_context: Any) -> Any:
+        return tf1.train.SessionRunArgs(self._fetches)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        step, loss = run_values.results
+        check_finite(int(step), float(loss))
 
 
 class Every:

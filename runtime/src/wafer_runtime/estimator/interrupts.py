@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM end training after the step reached, with a checkpoint."""
 
 import contextlib
+import contextvars
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -8,33 +9,44 @@ from collections.abc import Iterator, Mapping
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopRequest:
-    """Which signal asked for a stop, if any did."""
-
+class _Request:
     signum: int | None = None
 
 
+_open = contextvars.ContextVar[_Request | None]("_open", default=None)
+
+
+def noted() -> int | None:
+    """The signal that asked the training around this call to stop, if one did."""
+    request = _open.get()
+    return request.signum if request else None
+
+
 @contextlib.contextmanager
-def stop_request() -> Iterator[StopRequest]:
+def signals_noted() -> Iterator[None]:
     """While open, the first signal is noted; a second one acts at once as ever.
 
-    Only the main thread receives signals; elsewhere nothing is ever noted.
+    Only the main thread receives signals; elsewhere nothing is ever noted. A signal
+    that is ignored (by a shell, for its background jobs) stays ignored.
     """
-    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    previous = {n: h for n, h in handlers.items() if h is not signal.SIG_IGN}
+    request = _Request()
 
     def note(signum: int, _: object) -> None:
         request.signum = signum
         _restore(previous)
 
-    for number in _SIGNALS:
+    for number in previous:
         signal.signal(number, note)
+    token = _open.set(request)
     try:
-        yield request
+        yield
     finally:
+        _open.reset(token)
         _restore(previous)
 
 

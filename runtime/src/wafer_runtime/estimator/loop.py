@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wafer_runtime.errors import InputFnError, NonFiniteLossError
-from wafer_runtime.estimator.hooks import NEVER, Every, next_wanted
-from wafer_runtime.estimator.interrupts import StopRequest
+from wafer_runtime.errors import InputFnError
+from wafer_runtime.estimator import interrupts
+from wafer_runtime.estimator.hooks import NEVER, Every, check_finite, next_wanted
 from wafer_runtime.estimator.steps import Result, Steps
 
 log = logging.getLogger("wafer_runtime")
@@ -65,19 +64,16 @@ def run_steps(
     hooks: Sequence[Any],
     start: int,
     stop: int,
-    request: StopRequest | None = None,
     reporter: Reporter | None = None,
 ) -> int:
-    """Run until the counter reaches `stop`, the data end, or someone asks to stop.
+    """Run until the counter reaches `stop`, the data end, or a stop is asked for.
 
     Returns the counter. Raises InputFnError when there is not even one batch, and, if
     `steps` stop at a loss that is not finite, NonFiniteLossError.
     """
     step, at_most = start, 1
     with _progress(start, stop) as bar:
-        while step < stop and not session.should_stop():
-            if request is not None and request.signum is not None:
-                break
+        while step < stop and not session.should_stop() and not interrupts.noted():
             hooked = next_wanted(hooks, step)
             until = min(
                 stop, hooked - 1, reporter.next_step(step) if reporter else stop
@@ -90,7 +86,8 @@ def run_steps(
                     result = steps.run_one(session)
             except tf.errors.OutOfRangeError:
                 return _at_the_end(steps.read_counter(session), start)
-            _check_finite(steps, result)
+            if steps.stop_at_non_finite:
+                check_finite(*result)
             if reporter:
                 reporter.see(result)
             seconds_a_step = (time.perf_counter() - began) / max(1, result.step - step)
@@ -107,15 +104,6 @@ def _at_the_end(step: int, start: int) -> int:
             "batch_size samples."
         )
     return step
-
-
-def _check_finite(steps: Steps, result: Result) -> None:
-    if steps.stop_at_non_finite and not np.isfinite(result.loss):
-        raise NonFiniteLossError(
-            f"The loss is {result.loss} at global step {result.step}. Lower the "
-            "learning rate, check the input for NaN, or, in fp16, use loss scaling. "
-            "The last checkpoint is untouched."
-        )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from wafer_runtime.errors import ModelFnError, did_you_mean
 from wafer_runtime.estimator import checkpoints, sessions
-from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import ModeKeys
@@ -89,13 +88,8 @@ def _open(
             checkpoints.check_fits(path, built.spec.scaffold)
         wanted = _select(built.spec.predictions, predict_keys)
         all_hooks = [*hooks, *built.spec.prediction_hooks]
-        if built.inputs.initializer is not None:
-            all_hooks.insert(0, hooks_lib.InitializerHook(built.inputs.initializer))
         session = sessions.open_session(
-            setup.config,
-            built.spec.scaffold,
-            all_hooks,
-            checkpoint_filename_with_path=path,
+            setup.config, built, all_hooks, checkpoint_filename_with_path=path
         )
     return session, wanted
 

@@ -1,10 +1,12 @@
-"""Makes the randomness of a training step a function of the global step.
+"""Makes the randomness of a training step a function of the number of the batch.
 
 TensorFlow's stateful random kernels each hold a counter, so a step would draw other
 numbers in the in-graph loop than outside it, and after a restart. Here every random
-operation that the step depends on is replaced by its stateless twin, keyed by the
-operation's seeds and the global step. So the steps may run one at a time or many in a
-call, and a resumed run draws what the uninterrupted one would have drawn.
+operation of the step's own graph is replaced by its stateless twin, keyed by the
+operation's seeds and a count of batches that goes on from the global step. So the steps
+may run one at a time or many in a call, and a resumed run draws what the uninterrupted
+one would have drawn. Random operations inside functions (tf.function, tf.cond, loops)
+and those without a twin here stay as they are, and keep the step out of the loop.
 """
 
 import random
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
+import tensorflow.compat.v1 as tf1
 
 _PHILOX = 1
 TWINS: dict[str, Callable[..., Any]] = {
@@ -23,22 +26,30 @@ TWINS: dict[str, Callable[..., Any]] = {
 }
 
 
-def tie_to_step(targets: Iterable[tf.Operation], step_variable: tf.Variable) -> None:
-    """Replace the random operations that `targets` depend on."""
-    step_ops = ancestors(targets)
-    random_ops = [op for op in step_ops if op.type in TWINS]
-    if not random_ops:
-        return
-    with tf.name_scope("wafer_random"):
-        step = tf.cast(step_variable.read_value(), tf.uint64)
-    for op in step_ops:
-        if op.type.startswith("Assign") and op.inputs[0] is step_variable.handle:
-            op._add_control_input(step.op)
-    # Philox counts draws in the low word; a step never draws 2^64 numbers.
-    counter = tf.stack([tf.constant(0, tf.uint64), step])
+def tie_to_batch(
+    targets: Iterable[tf.Operation], global_step: tf.Variable
+) -> tuple[tf.Operation, tf.Operation]:
+    """Replace the random operations that `targets` depend on.
+
+    Returns the operation that counts a batch, to be run with each, and the one that
+    starts the count, once the global step is loaded.
+    """
+    # Not the global step itself: a model may advance it once in several batches.
+    count = tf1.get_variable(
+        "wafer_batches",
+        initializer=global_step.read_value(),
+        trainable=False,
+        use_resource=True,
+        collections=[],
+    )
+    batch = count.read_value()
+    # Philox counts draws in the low word; a batch never draws 2^64 numbers.
+    counter = tf.stack([tf.constant(0, tf.uint64), tf.cast(batch, tf.uint64)])
     unseeded = random.SystemRandom().getrandbits(32)
-    for op in random_ops:
-        _replace(op, _key(op, unseeded), counter)
+    for op in ancestors(targets):
+        if op.type in TWINS:
+            _replace(op, _key(op, unseeded), counter)
+    return count.assign(batch + 1, read_value=False), count.initializer
 
 
 def ancestors(targets: Iterable[tf.Operation]) -> list[tf.Operation]:

@@ -18,6 +18,7 @@ from wafer_runtime.estimator.calls import (
     refuse_nesting,
 )
 from wafer_runtime.estimator.checkpoints import WarmStartSettings
+from wafer_runtime.estimator.hooks import InitializerHook
 from wafer_runtime.estimator.run_config import RunConfig
 from wafer_runtime.estimator.specs import EstimatorSpec
 
@@ -45,9 +46,9 @@ def built_graph(setup: Setup, input_fn: UserFn, mode: str) -> Iterator[Built]:
     """A new default graph holding one batch of input and the model's operations."""
     refuse_nesting(mode)
     config = setup.config
-    with tf.Graph().as_default() as graph, tf1.device(config.device_fn):
+    with tf.Graph().as_default(), tf1.device(config.device_fn):
         if config.tf_random_seed is not None:
-            _seed(graph, config.tf_random_seed)
+            _seed(config.tf_random_seed)
         global_step = create_global_step()
         inputs = call_input_fn(input_fn, mode, setup.params, config)
         spec = call_model_fn(setup.model_fn, inputs, mode, setup.params, config)
@@ -55,14 +56,17 @@ def built_graph(setup: Setup, input_fn: UserFn, mode: str) -> Iterator[Built]:
 
 
 def open_session(
-    config: RunConfig, scaffold: Any, hooks: Sequence[Any], **checkpoint: str | None
+    config: RunConfig, built: Built, hooks: Sequence[Any], **checkpoint: str | None
 ) -> Any:
-    """A MonitoredSession on the default graph, loading `checkpoint` if there is one."""
+    """A MonitoredSession on `built`'s graph, loading `checkpoint` if there is one."""
     creator = tf1.train.ChiefSessionCreator(
-        scaffold, config=config.session_config or default_session_config(), **checkpoint
+        built.spec.scaffold,
+        config=config.session_config or default_session_config(),
+        **checkpoint,
     )
+    input_hook = InitializerHook(built.inputs.initializer)
     try:
-        return tf1.train.MonitoredSession(creator, hooks=hooks)
+        return tf1.train.MonitoredSession(creator, hooks=[input_hook, *hooks])
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
         raise CheckpointError(
             f"{', '.join(filter(None, checkpoint.values()))}: a checkpoint there is "
@@ -79,16 +83,19 @@ def default_session_config() -> Any:
 def batch_size(features: Any) -> int | None:
     """The static size of the batch dimension, if it has one."""
     tensors = tf.nest.flatten(features)
-    return tensors[0].shape[0] if tensors and tensors[0].shape.rank else None
+    if not tensors or not tensors[0].shape.rank:
+        return None
+    size = tf1.dimension_value(tensors[0].shape[0])
+    return None if size is None else int(size)
 
 
-def _seed(graph: tf.Graph, seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    tf.keras.utils.set_random_seed(
-        seed
-    )  # Keras initializers draw their seeds in Python
-    graph.seed = seed
+def _seed(seed: int) -> None:
+    """Seed the default graph, and Keras, whose initializers draw seeds in Python."""
+    pythons, numpys = random.getstate(), np.random.get_state()
+    tf.keras.utils.set_random_seed(seed)
+    # It also seeds these, which belong to the caller (who may be in mid-training).
+    random.setstate(pythons)
+    np.random.set_state(numpys)
 
 
 def create_global_step() -> tf.Variable:

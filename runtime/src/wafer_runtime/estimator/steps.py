@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
-from tensorflow.core.framework import types_pb2
 from tensorflow.python.framework import op_def_registry
 
 from wafer_runtime.estimator import random_ops
@@ -43,7 +42,7 @@ class Steps:
     ):
         self.stop_at_non_finite = stop_at_non_finite
         self._counter = counter.read_value()
-        self.loss = tf.cast(loss, tf.float32)
+        self.loss = tf.cast(loss, tf.float64)
         with tf.control_dependencies([step_op]):
             self.counter_after = tf.identity(counter.read_value(), name="wafer_step")
         self._until = tf1.placeholder(tf.int64, [], "wafer_until")
@@ -63,18 +62,12 @@ class Steps:
     def run_many(self, session: Any, until: int, at_most: int) -> Result:
         """Steps until the counter reaches `until`, but `at_most` so many; no hooks."""
         feed = {self._until: until, self._at_most: at_most}
-        _, step, loss = session.run_step_fn(
-            lambda step_context: step_context.session.run(self._many, feed)
-        )
+        _, step, loss = run_unhooked(session, self._many, feed)
         return Result(int(step), float(loss))
 
     def read_counter(self, session: Any) -> int:
         """The counter's value, without a step."""
-        return int(
-            session.run_step_fn(
-                lambda step_context: step_context.session.run(self._counter)
-            )
-        )
+        return int(run_unhooked(session, self._counter))
 
     def _build_loop(self, counter: tf.Variable) -> Any:
         targets = [self.loss.op, self.counter_after.op]
@@ -107,10 +100,17 @@ class Steps:
                 return count + 1, step, loss
 
         zero = tf.zeros([], tf.int64)
-        start = (zero, counter.read_value(), tf.zeros([], tf.float32))
+        start = (zero, counter.read_value(), tf.zeros([], tf.float64))
         return tf.while_loop(
             keep_on, body, start, parallel_iterations=1, name="wafer_loop"
         )
+
+
+def run_unhooked(session: Any, fetches: Any, feed: Any = None) -> Any:
+    """`session.run` that the hooks of a MonitoredSession do not see."""
+    return session.run_step_fn(
+        lambda step_context: step_context.session.run(fetches, feed)
+    )
 
 
 def _makes_handle(op: tf.Operation) -> bool:
@@ -137,7 +137,7 @@ def _obstacle(targets: list[tf.Operation], step_graph: Any) -> str | None:
     if not tf1.control_flow_v2_enabled():
         return "is built with control flow v2 disabled"
     for op in random_ops.ancestors(targets):
-        if any(t.dtype._is_ref_dtype for t in op.outputs):
+        if any(t.dtype != t.dtype.base_dtype for t in op.outputs):
             return f'uses "{op.name}", a variable made with use_resource=False'
         if op.type.startswith("Mutable"):
             # TensorFlow takes a look-up for the same in every iteration.
@@ -173,6 +173,6 @@ def _holds_state(op_type: str) -> bool:
     if op_def is None or not op_def.is_stateful or op_type in _COPYABLE:
         return False
     arguments = [*op_def.input_arg, *op_def.output_arg]
-    shares_a_resource = any(a.type == types_pb2.DT_RESOURCE for a in arguments)
+    shares_a_resource = any(a.type == tf.resource.as_datatype_enum for a in arguments)
     calls_a_function = any("func" in a.type for a in op_def.attr)
     return not shares_a_resource and not calls_a_function

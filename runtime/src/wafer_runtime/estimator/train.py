@@ -1,8 +1,9 @@
 """Training: model_fn's TRAIN graph, its hooks and checkpoints, step after step."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,11 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
 from wafer_runtime import source
-from wafer_runtime.errors import ModelFnError, TrainingInterrupted
-from wafer_runtime.estimator import (
-    checkpoints,
-    random_ops,
-    sessions,
-)
-from wafer_runtime.estimator import (
-    hooks as hooks_lib,
-)
+from wafer_runtime.errors import ModelFnError, TrainingInterrupted, UsageError
+from wafer_runtime.estimator import checkpoints, interrupts, random_ops, sessions
+from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
-from wafer_runtime.estimator.interrupts import stop_request
 from wafer_runtime.estimator.loop import Reporter, run_steps
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
@@ -34,38 +28,54 @@ def train(
     setup: Setup,
     input_fn: UserFn,
     hooks: Sequence[Any],
-    start: int,
-    stop: int,
+    more: int | None,
+    max_steps: int | None,
     saving_listeners: Sequence[Any],
 ) -> None:
-    """Train from global step `start` until `stop`, the data's end or a request.
+    """Train `more` steps, until step `max_steps`, the data's end or a signal.
 
     Raises TrainingInterrupted after a signal, once the checkpoint is written.
     """
     with sessions.built_graph(setup, input_fn, ModeKeys.TRAIN) as built:
         _check_train_op(built)
+        _warn_of_updates_left_out(built.spec.train_op)
         _prepare_variables(setup, built.spec.scaffold)
         targets = [built.spec.train_op, built.spec.loss.op]
-        random_ops.tie_to_step(targets, built.global_step)
-        steps = Steps(built.spec.train_op, built.spec.loss, built.global_step, True)
-        all_hooks = _hooks(setup, built, steps, hooks, saving_listeners)
-        scaffold, model_dir = built.spec.scaffold, setup.model_dir
+        counted, initializer = random_ops.tie_to_batch(targets, built.global_step)
+        step_op = tf.group(built.spec.train_op, counted)
+        steps = Steps(step_op, built.spec.loss, built.global_step, True)
+        all_hooks = [
+            hooks_lib.InitializerHook(initializer),
+            hooks_lib.FiniteLossHook(steps.counter_after, steps.loss),
+            *_hooks(setup, built, steps, hooks, saving_listeners),
+        ]
+        directory = setup.model_dir
         with (
-            stop_request() as request,
+            _events_flushed(directory),
+            interrupts.signals_noted(),
             sessions.open_session(
-                setup.config, scaffold, all_hooks, checkpoint_dir=model_dir
+                setup.config, built, all_hooks, checkpoint_dir=directory
             ) as session,
         ):
+            # Not the checkpoint's: a scaffold's init_fn may have loaded another.
+            start = steps.read_counter(session)
+            stop = start + more if more else max_steps or hooks_lib.NEVER
             size = sessions.batch_size(built.inputs.features)
-            reporter = Reporter(setup.config.log_step_count_steps, size, model_dir)
+            reporter = Reporter(setup.config.log_step_count_steps, size, directory)
             began = time.perf_counter()
-            reached = run_steps(
-                session, steps, all_hooks, start, stop, request, reporter
-            )
+            reached = run_steps(session, steps, all_hooks, start, stop, reporter)
             _report(reached - start, size, time.perf_counter() - began)
-        tf1.summary.FileWriterCache.get(model_dir).flush()
-    if request.signum is not None:
-        raise TrainingInterrupted(request.signum, reached)
+            signum = interrupts.noted()
+    if signum is not None:
+        raise TrainingInterrupted(signum, reached)
+
+
+@contextlib.contextmanager
+def _events_flushed(directory: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        tf1.summary.FileWriterCache.get(directory).flush()
 
 
 def _check_train_op(built: Built) -> None:
@@ -79,6 +89,22 @@ def _check_train_op(built: Built) -> None:
         "step. Give it to the optimizer: optimizer.minimize(loss, "
         "global_step=tf.compat.v1.train.get_global_step())."
     )
+
+
+def _warn_of_updates_left_out(train_op: tf.Operation) -> None:
+    """Moving averages that never move give wrong evaluations, and no error."""
+    updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
+    run = random_ops.ancestors([train_op])
+    if left_out := [update for update in updates if update not in run]:
+        log.warning(
+            "%s: train_op leaves out %d updates, such as %s (made at %s): a moving "
+            "average stays as it began. Use wafer_runtime.training.minimize, or "
+            "tf.group(train_op, tf.compat.v1.get_collection('update_ops')).",
+            source.of_op(train_op),
+            len(left_out),
+            left_out[0].name,
+            source.of_op(left_out[0]),
+        )
 
 
 def _prepare_variables(setup: Setup, scaffold: Any) -> None:
@@ -98,10 +124,7 @@ def _hooks(
     saving_listeners: Sequence[Any],
 ) -> list[Any]:
     spec = built.spec
-    hooks: list[Any] = []
-    if built.inputs.initializer is not None:
-        hooks.append(hooks_lib.InitializerHook(built.inputs.initializer))
-    hooks += [*user_hooks, *spec.training_hooks, *spec.training_chief_hooks]
+    hooks = [*user_hooks, *spec.training_hooks, *spec.training_chief_hooks]
     hooks += _summary_hooks(setup, built, steps)
     hooks += _checkpoint_hooks(setup, spec.scaffold, hooks, saving_listeners)
     return hooks
@@ -148,9 +171,14 @@ def _checkpoint_hooks(
     config = setup.config
     for hook in others:
         if isinstance(hook, tf1.train.CheckpointSaverHook):
-            hook._listeners.extend(listeners)
+            hook._listeners += [x for x in listeners if x not in hook._listeners]
             return []
     if not (config.save_checkpoints_steps or config.save_checkpoints_secs):
+        if listeners:
+            raise UsageError(
+                "saving_listeners wait for checkpoints, but none are to be saved: set "
+                "save_checkpoints_steps or save_checkpoints_secs in the RunConfig"
+            )
         return []
     if not scaffold.saver and not tf1.get_collection(tf1.GraphKeys.SAVERS):
         saver = tf1.train.Saver(

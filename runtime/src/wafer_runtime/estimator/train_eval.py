@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from wafer_runtime.errors import UsageError
+from wafer_runtime.estimator import interrupts
 from wafer_runtime.estimator.driver import CerebrasEstimator
 from wafer_runtime.estimator.specs import EvalSpec, TrainSpec
 
@@ -72,6 +73,8 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
         return time.monotonic() - self._evaluated_at[1] >= self._spec.throttle_secs
 
     def _evaluate(self, global_step: int) -> None:
+        if interrupts.noted():
+            return
         spec = self._spec
         path = self._estimator.latest_checkpoint()
         assert path is not None  # called because one was saved

@@ -20,7 +20,8 @@ def minimize(loss: tf.Tensor, optimizer: Mapping[str, Any]) -> tf.Operation:
     order: loss scaling, accumulation, clipping, weight decay, update. The global step
     counts batches: it advances also with a batch that is skipped because its gradients
     overflowed, and with each of the `grad_accum_steps` batches of one update; schedules
-    count updates. The learning rate and the loss scale are written as summaries.
+    count updates. The updates of layers (batch normalisation's moving averages) run
+    with every batch. The learning rate and the loss scale are written as summaries.
     """
     step = tf1.train.get_or_create_global_step()
     batches_an_update = optimizer["grad_accum_steps"]
@@ -49,7 +50,9 @@ def minimize(loss: tf.Tensor, optimizer: Mapping[str, Any]) -> tf.Operation:
         )
     else:
         trained = train(gradients)
-    with tf.control_dependencies([trained]):
+    # Moving averages, such as batch normalisation's.
+    updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
+    with tf.control_dependencies([trained, *updates]):
         return step.assign_add(1, read_value=False)
 
 
