@@ -56,7 +56,6 @@ def measure(model: str, repeats: int, seconds: float) -> dict[str, list[float]]:
             [sys.executable, __file__, "--worker", name, model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
         for name in CONTENDERS

@@ -1,6 +1,7 @@
 """params.yaml: what is accepted, and how mistakes are told."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -63,7 +64,19 @@ def test_defaults_are_filled_in_and_the_model_section_is_left_alone(load):
             "optimizer.learning_rate: Input should",
         ),
         ("optimizer: {learning_rate: -1.0}", "greater than 0 (is -1.0)"),
-        ("optimizer: {loss_scaling_factor: 0}", "loss_scaling_factor is 0"),
+        (
+            "optimizer: {loss_scaling_factor: 0}",
+            "loss_scaling_factor: wanted a number above 0, or dynamic (is 0)",
+        ),
+        (
+            "optimizer: {loss_scaling_factor: dynamc}",
+            "wanted a number above 0, or dynamic (is 'dynamc')",
+        ),
+        ("optimizer: {learning_rate: .inf}", "finite number (is inf)"),
+        ("optimizer: {epsilon: .nan}", "finite number (is nan)"),
+        ("optimizer: {epsilon: '1_0'}", "valid number (is '1_0')"),
+        ("runconfig: {system: wse9}", "not one of wse1, wse2, wse3 (is 'wse9')"),
+        ("runconfig: {model_dir: ''}", "runconfig.model_dir: "),
         ("runconfig: {steps: 1, max_steps: 2}", "steps and max_steps are both set"),
         ("runconfig: {tf_random_seed: -1}", "greater than or equal to 0 (is -1)"),
         ("runconfig: {mode: trian}", "runconfig.mode: Input should be 'train', 'eval'"),
@@ -81,6 +94,22 @@ def test_mistakes_are_told_with_their_place(load, text, message):
         load(text)
     assert message in str(caught.value)
     assert "params.yaml: " in str(caught.value)
+
+
+def test_merge_keys_share_values_between_sections(load):
+    text = "train_input: &x {batch_size: 8}\neval_input: {<<: *x, batch_size: 4}\n"
+    params = load(text + "model: {a: {<<: *x}, b: *x}\n")
+    assert params["eval_input"]["batch_size"] == 4
+    assert params["model"] == {"a": {"batch_size": 8}, "b": {"batch_size": 8}}
+
+
+def test_paths_are_saved_as_text_and_what_yaml_has_no_form_for_is_named(tmp_path):
+    path = tmp_path / "params.yaml"
+    save_params({"model": {"data": Path("a/b")}}, path)
+    assert load_params(path)["model"] == {"data": "a/b"}
+    with pytest.raises(ParamsError, match="the params hold <object"):
+        save_params({"model": {"x": object()}}, path)
+    assert load_params(path)["model"] == {"data": "a/b"}
 
 
 def test_all_mistakes_are_told_at_once(load):

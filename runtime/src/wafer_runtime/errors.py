@@ -18,7 +18,9 @@ Exception
 KeyboardInterrupt
  └── TrainingInterrupted         exit code 128 + signal: SIGINT 130, SIGTERM 143
 
-A message says what, the value, the limit or the allowed values, where, and what to do.
+UsageError, ContractError and CheckpointError are ValueErrors too, which tf.estimator
+raised. A message says what, the value, the limit or the allowed values, where, and what
+to do.
 """
 
 import difflib
@@ -31,7 +33,7 @@ class WaferError(Exception):
     exit_code = 1
 
 
-class UsageError(WaferError):
+class UsageError(WaferError, ValueError):
     """Nothing was run: the command or its configuration is wrong."""
 
     exit_code = 2
@@ -49,7 +51,7 @@ class KerasVersionError(UsageError):
     """`tf.keras` is Keras 3, whose layers do not work in Estimator graphs."""
 
 
-class ContractError(WaferError):
+class ContractError(WaferError, ValueError):
     """The user's `model_fn` or `input_fn` breaks its contract."""
 
 
@@ -65,7 +67,7 @@ class FillThisInError(ContractError):
     """A generated blank was called before its owner wrote it."""
 
 
-class CheckpointError(WaferError):
+class CheckpointError(WaferError, ValueError):
     """A checkpoint is missing, damaged, or belongs to another model."""
 
 

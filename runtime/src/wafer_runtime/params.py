@@ -6,12 +6,14 @@ free-form: it belongs to the owner of the model. The values travel as plain nest
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,19 +30,29 @@ from wafer_runtime.errors import ParamsError, did_you_mean
 Mode = Literal["train", "eval", "eval_all", "train_and_eval", "predict"]
 
 
+_SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
 def _yaml_float(value: Any) -> Any:
     """YAML 1.1 reads `1e-3` as text (it wants `1.0e-3`); people write both."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    written = isinstance(value, str) and _SCIENTIFIC.fullmatch(value)
+    return float(value) if written else value
 
 
+def _known_system(name: str) -> str:
+    if name not in SYSTEMS:
+        raise ValueError(f"not one of {', '.join(SYSTEMS)}")
+    return name
+
+
+SYSTEMS = ("wse1", "wse2", "wse3")
 Float = Annotated[float, BeforeValidator(_yaml_float)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class InputParams(_Section):
@@ -150,6 +162,13 @@ LearningRate = Annotated[
 ]
 
 
+def _loss_scale(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "dynamic" or (is_number and 0 < value < float("inf")):
+        return value
+    raise ValueError("wanted a number above 0, or dynamic")
+
+
 class OptimizerParams(_Section):
     """The update rule and what is done to gradients before it.
 
@@ -171,7 +190,9 @@ class OptimizerParams(_Section):
     max_gradient_norm: Float = Field(0.0, ge=0)
     max_gradient_value: Float = Field(0.0, ge=0)
     grad_accum_steps: PositiveInt = 1
-    loss_scaling_factor: Literal["dynamic"] | Float = 1.0
+    loss_scaling_factor: Annotated[
+        Any, BeforeValidator(_yaml_float), AfterValidator(_loss_scale)
+    ] = 1.0
     initial_loss_scale: Float = Field(2.0**15, gt=0)
     steps_per_increase: PositiveInt = 2000
     min_loss_scale: Float = Field(2.0**-14, gt=0)
@@ -179,9 +200,6 @@ class OptimizerParams(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "OptimizerParams":
-        scale = self.loss_scaling_factor
-        if scale != "dynamic" and scale <= 0:
-            raise ValueError(f"loss_scaling_factor is {scale}; it must be above 0")
         if self.max_gradient_norm and self.max_gradient_value:
             raise ValueError(
                 "max_gradient_norm and max_gradient_value are both set; keep one"
@@ -201,7 +219,7 @@ class RunConfigParams(_Section):
     """How to run; the command line's flags of the same names win over these."""
 
     mode: Mode | None = None
-    model_dir: str = "model_dir"
+    model_dir: str = Field("model_dir", min_length=1)
     steps: PositiveInt | None = None
     max_steps: PositiveInt | None = None
     eval_steps: PositiveInt | None = None
@@ -212,7 +230,7 @@ class RunConfigParams(_Section):
     log_step_count_steps: PositiveInt = 100
     tf_random_seed: int | None = Field(None, ge=0, lt=2**32)
     throttle_secs: int = Field(0, ge=0)
-    system: str = "wse2"
+    system: Annotated[str, AfterValidator(_known_system)] = "wse2"
     cs_ip: str | None = None
     multireplica: bool = False
     num_wgt_servers: PositiveInt | None = None
@@ -272,9 +290,16 @@ def load_params(
 
 def save_params(params: Mapping[str, Any], path: Path) -> None:
     """Write `params` as YAML, whole or not at all."""
+    try:
+        text = yaml.dump(dict(params), Dumper=_Dumper, sort_keys=False)
+    except yaml.representer.RepresenterError as error:
+        raise ParamsError(
+            f"the params hold {error.args[-1]!r}, which YAML cannot: set_defaults "
+            "should put only numbers, text, lists and dicts there"
+        ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(yaml.safe_dump(dict(params), sort_keys=False))
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
@@ -290,14 +315,23 @@ def _without_rivals(
 class _Loader(yaml.SafeLoader):
     """Safe YAML that does not let a later key replace an earlier one in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+    # On the text as written: merge keys (<<) put the keys of others in, later.
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in keys:
-            if keys.count(key) > 1 and key != "<<":
+            if keys.count(key) > 1:
                 raise yaml.YAMLError(
                     f'the key "{key}" stands there twice\n{node.start_mark}'
                 )
-        return super().construct_mapping(node, deep)
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Safe YAML that writes paths as text."""
+
+
+_Dumper.add_multi_representer(PurePath, lambda d, path: d.represent_str(str(path)))
 
 
 def _read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -338,8 +372,7 @@ def _explain_one(item: Any) -> str:
 
 
 def _names_a_form(part: str) -> bool:
-    is_member = part.startswith(("<", "literal[", "function-before"))
-    return is_member or part == "float" or part in _SCHEDULES
+    return part.startswith("<") or part in _SCHEDULES
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:

@@ -235,7 +235,7 @@ def _config_args(runconfig: dict[str, Any]) -> dict[str, Any]:
     for key in ("save_checkpoints_steps", "save_checkpoints_secs"):
         if runconfig[key] is not None:
             args[key] = runconfig[key]
-    return args | {"device_fn": (lambda _: device) if device else None}
+    return args | {"device_fn": (lambda op: op.device or device) if device else None}
 
 
 def _check(params: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.errors import (
-    ContractError,
     DatasetEndedError,
     InputFnError,
     ModelFnError,
@@ -320,11 +319,6 @@ def test_labels_are_none_in_predict(tmp_path):
 def test_labels_nobody_takes_are_an_error(tmp_path):
     with pytest.raises(ModelFnError, match="does not take labels, but input_fn return"):
         run(tmp_path, lambda features, mode: None)
-
-
-def test_every_contract_error_is_one_kind():
-    assert issubclass(ModelFnError, ContractError)
-    assert issubclass(InputFnError, ContractError)
 
 
 def wafer_estimator(tmp_path):

@@ -111,3 +111,31 @@ def test_no_batch_is_an_error_not_a_zero(trained):
 
     with pytest.raises(InputFnError, match="gave no batch"):
         trained.evaluate(empty)
+
+
+def test_metrics_that_are_text_or_arrays(trained, tmp_path, caplog):
+    written = tf1.Summary(value=[tf1.Summary.Value(tag="inner", simple_value=3)])
+
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_fn(features, labels, mode, params)
+        summary = tf.constant(written.SerializeToString())
+        metrics = {
+            "summary": (summary, tf.no_op()),
+            "text": (tf.constant("no summary"), tf.no_op()),
+            "array": (tf.constant([1.0, 2.0]), tf.no_op()),
+        }
+        return EstimatorSpec(mode, loss=spec.loss, eval_metric_ops=metrics)
+
+    path = trained.latest_checkpoint()
+    other = toy.estimator(tmp_path, {}, model_fn)
+    values = other.evaluate(toy.input_fn, steps=2, checkpoint_path=path)
+    assert values["text"] == b"no summary"
+    assert 'The metric "text" is text: not in the event file' in caplog.text
+    (events,) = (tmp_path / "eval").iterdir()
+    found = {
+        value.tag: value
+        for event in tf1.train.summary_iterator(str(events))
+        for value in event.summary.value
+    }
+    assert found["inner"].simple_value == 3
+    assert tf.make_ndarray(found["array"].tensor).tolist() == [1, 2]

@@ -1,11 +1,13 @@
 """Signals and kills: real processes, real signals."""
 
+import contextlib
 import os
+import pty
 import random
-import shlex
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -97,13 +99,16 @@ def test_kill_9_at_any_moment_leaves_a_loadable_model_dir(tmp_path):
 
 @pytest.mark.slow
 def test_a_terminal_shows_a_progress_bar_below_the_log(tmp_path):
-    run = "stty rows 40 cols 100 && " + shlex.join(command(tmp_path, max_steps=150))
-    shown = subprocess.run(
-        ["script", "-qec", run, "/dev/null"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+    ours, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (40, 100))
+    process = subprocess.Popen(command(tmp_path, max_steps=150), stderr=terminal)
+    os.close(terminal)
+    shown = ""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while chunk := os.read(ours, 4096):
+            shown += chunk.decode()
+    os.close(ours)
+    assert process.wait() == 0
     assert "/150 [" in shown
     assert "global step 100: loss = " in shown
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
-from wafer_runtime.errors import ModelFnError
+from wafer_runtime.errors import ModelFnError, UsageError
 from wafer_runtime.estimator import EstimatorSpec, save_predictions
 
 
@@ -103,3 +103,27 @@ def test_prediction_of_a_single_batch_size_needs_no_labels(trained):
         return tf1.data.Dataset.from_tensor_slices(toy.X).batch(100)
 
     assert len(list(trained.predict(features_only))) == 512
+
+
+def test_num_samples_needs_single_samples(trained):
+    with pytest.raises(UsageError, match="num_samples counts single samples"):
+        trained.predict(toy.input_fn, num_samples=3, yield_single_examples=False)
+
+
+@pytest.mark.parametrize("make", [tf.sparse.from_dense, tf.RaggedTensor.from_tensor])
+def test_predictions_must_be_dense(tmp_path, make):
+    def model_fn(features, labels, mode):
+        return EstimatorSpec(mode, predictions={"x": make(features)})
+
+    untrained = toy.estimator(tmp_path, model=model_fn)
+    with pytest.raises(
+        ModelFnError, match=r"predictions\['x'\] is a .*; make it dense"
+    ):
+        next(untrained.predict(toy.input_fn))
+
+
+def test_samples_of_different_shapes_are_not_saved_as_something_else(tmp_path):
+    samples = [{"x": np.zeros(3)}, {"x": np.zeros(4)}]
+    with pytest.raises(ModelFnError, match=r'"x" has samples of different shapes'):
+        save_predictions(tmp_path / "outputs.npz", samples)
+    assert list(tmp_path.iterdir()) == []

@@ -74,6 +74,21 @@ def test_a_senseless_tf_config_is_shown_with_what_was_wanted(monkeypatch, text):
         RunConfig()
 
 
+def test_a_cluster_without_a_chief_is_refused(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["b:1"]}}')
+    with pytest.raises(UsageError, match='names a cluster without a "chief"'):
+        RunConfig()
+
+
+def test_a_worker_may_not_train_into_the_chiefs_folder(monkeypatch, tmp_path):
+    cluster = '"cluster": {"chief": ["a:1"], "worker": ["b:1"]}'
+    task = '"task": {"type": "worker", "index": 0}'
+    monkeypatch.setenv("TF_CONFIG", f"{{{cluster}, {task}}}")
+    with pytest.raises(UsageError, match="only the chief may train"):
+        toy.estimator(tmp_path).train(toy.input_fn, steps=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broken_tf_config_is_shown(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{cluster")
     with pytest.raises(UsageError, match=r"TF_CONFIG is not valid JSON .*: \{cluster"):

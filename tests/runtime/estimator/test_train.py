@@ -184,8 +184,8 @@ def test_checkpoints_every_so_many_seconds(tmp_path):
         save_checkpoints_secs=1,
         keep_checkpoint_max=0,
     )
-    trained.train(slow_input, max_steps=60)  # about 3 s
-    assert 3 <= len(all_checkpoints(trained.model_dir)) <= 6
+    trained.train(slow_input, max_steps=60)  # 3 s, or more on a busy machine
+    assert 3 <= len(all_checkpoints(trained.model_dir)) <= 30
 
 
 def _wait(x):
@@ -303,6 +303,36 @@ def test_hooks_are_called_in_the_documented_order(tmp_path):
     toy.estimator(tmp_path).train(toy.input_fn, steps=2, hooks=[Recorder()])
     step = ["before_run", "after_run"]
     assert calls == ["begin", "after_create_session", *step, *step, "end"]
+
+
+def test_saving_listeners_without_checkpoints_are_refused(tmp_path):
+    trained = toy.estimator(tmp_path, save_checkpoints_steps=None)
+    listener = tf1.train.CheckpointSaverListener()
+    with pytest.raises(UsageError, match="set save_checkpoints_steps or"):
+        trained.train(toy.input_fn, steps=1, saving_listeners=[listener])
+
+
+def test_a_model_dir_may_be_moved(tmp_path):
+    toy.estimator(tmp_path / "old").train(toy.input_fn, steps=3)
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = toy.estimator(tmp_path / "new").train(toy.input_fn, steps=3)
+    assert moved.get_variable_value("global_step") == 6
+
+
+def test_summaries_are_not_computed_for_the_steps_of_other_hooks(tmp_path):
+    computed = []
+
+    def model_fn(features, labels, mode, params):
+        def costly():
+            computed.append(1)
+            return np.float32(0)
+
+        tf1.summary.scalar("costly", tf1.py_func(costly, [], tf.float32))
+        return toy.model_fn(features, labels, mode, params)
+
+    trained = toy.estimator(tmp_path, {}, model_fn, save_summary_steps=10)
+    trained.train(toy.input_fn, steps=30, hooks=[toy.EveryStep()])
+    assert len(computed) == 4  # steps 1, 10, 20 and 30
 
 
 def test_saving_listeners_hear_of_every_checkpoint(tmp_path):

@@ -63,6 +63,43 @@ def test_throttling_skips_all_but_the_first_and_the_last(tmp_path):
     assert list(read_eval_metrics(estimator.eval_dir())) == [25, 150]
 
 
+def test_the_last_checkpoint_is_evaluated_once(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=50)
+    begun = []
+
+    class Counter(SessionRunHook):
+        def begin(self):
+            begun.append(1)
+
+    spec = EvalSpec(toy.input_fn, steps=1, hooks=[Counter()], throttle_secs=0)
+    train_and_evaluate(estimator, TrainSpec(toy.input_fn, max_steps=100), spec)
+    assert len(begun) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainSpec(toy.input_fn, max_steps=0), "max_steps > 0, given: 0"),
+        (lambda: TrainSpec("data"), "input_fn must be a function, given: 'data'"),
+        (lambda: TrainSpec(toy.input_fn, hooks=[3]), "must be SessionRunHook"),
+        (lambda: EvalSpec(toy.input_fn, steps=-1), "steps > 0, given: -1"),
+        (lambda: EvalSpec(toy.input_fn, throttle_secs=-1), "throttle_secs >= 0"),
+    ],
+)
+def test_senseless_specifications_are_refused_when_they_are_made(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+def test_a_mistyped_metric_never_stops_in_silence(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=20)
+    hook = stop_if_lower_hook(
+        estimator, "accurracy", 0.5, run_every_secs=None, run_every_steps=10
+    )
+    with pytest.raises(UsageError, match="did you mean"):
+        train_eval(estimator, 100, hooks=[hook])
+
+
 def test_a_signal_ends_an_evaluation_in_mid_training_too(tmp_path):
     estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=50)
     evaluated = []

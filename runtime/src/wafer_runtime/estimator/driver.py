@@ -19,13 +19,12 @@ from wafer_runtime.errors import (
 )
 from wafer_runtime.estimator import calls, checkpoints, export
 from wafer_runtime.estimator import evaluate as evaluate_lib
-from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator import predict as predict_lib
 from wafer_runtime.estimator import train as train_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
 from wafer_runtime.estimator.sessions import Setup
-from wafer_runtime.estimator.specs import ModeKeys
+from wafer_runtime.estimator.specs import ModeKeys, check_counts, check_hooks
 
 log = logging.getLogger("wafer_runtime")
 
@@ -103,8 +102,15 @@ class CerebrasEstimator:
         Ctrl-C and SIGTERM save a checkpoint, then raise TrainingInterrupted. Returns
         self. Raises UsageError, ContractError, CheckpointError, NonFiniteLossError.
         """
-        _check_steps(steps, max_steps)
-        hooks = _check_hooks(hooks)
+        check_counts(steps=steps, max_steps=max_steps)
+        if steps and max_steps:
+            raise UsageError("Can not provide both steps and max_steps.")
+        hooks = check_hooks(hooks)
+        if not self.config.is_chief:
+            raise UsageError(
+                f"TF_CONFIG makes this {self.config.task_type} {self.config.task_id}, "
+                "but training runs on one machine: only the chief may train"
+            )
         if use_cs and self._cs_ip():
             self._check_wafer_training(input_fn, hooks, steps or max_steps)
             self._refuse_wafer("train")
@@ -130,11 +136,11 @@ class CerebrasEstimator:
         Returns `{metric: value}` with `loss` and `global_step`, and writes them to the
         event file in `eval` (`eval_<name>`). The checkpoint is the latest by default.
         """
-        _check_steps(steps, None)
+        check_counts(steps=steps)
         if use_cs and self._cs_ip():
             self._refuse_wafer("evaluate")
         return evaluate_lib.evaluate(
-            self._setup, input_fn, steps, _check_hooks(hooks), checkpoint_path, name
+            self._setup, input_fn, steps, check_hooks(hooks), checkpoint_path, name
         )
 
     def predict(
@@ -152,13 +158,19 @@ class CerebrasEstimator:
 
         Nothing is built until the first is asked for.
         """
+        check_counts(num_samples=num_samples)
+        if num_samples and not yield_single_examples:
+            raise UsageError(
+                "num_samples counts single samples: leave it out, or set "
+                "yield_single_examples=True"
+            )
         if use_cs and self._cs_ip():
             self._refuse_wafer("predict")
         return predict_lib.predict(
             self._setup,
             input_fn,
             predict_keys,
-            _check_hooks(hooks),
+            check_hooks(hooks),
             checkpoint_path,
             yield_single_examples,
             num_samples,
@@ -264,18 +276,3 @@ def _choose_model_dir(given: Any, configured: str | None) -> str:
     directory = tempfile.mkdtemp()
     log.warning("No model_dir: using the temporary folder %s", directory)
     return directory
-
-
-def _check_steps(steps: int | None, max_steps: int | None) -> None:
-    if steps is not None and max_steps is not None:
-        raise UsageError("Can not provide both steps and max_steps.")
-    for name, value in (("steps", steps), ("max_steps", max_steps)):
-        if value is not None and value <= 0:
-            raise UsageError(f"Must specify {name} > 0, given: {value}")
-
-
-def _check_hooks(hooks: Sequence[Any] | None) -> tuple[Any, ...]:
-    for hook in hooks or ():
-        if not isinstance(hook, hooks_lib.Hook):
-            raise UsageError(f"All hooks must be SessionRunHook, given: {hook!r}")
-    return tuple(hooks or ())

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf1
 
+from wafer_runtime.errors import UsageError, did_you_mean
 from wafer_runtime.estimator.driver import CerebrasEstimator
 from wafer_runtime.estimator.hooks import NEVER
 
@@ -26,7 +27,7 @@ def make_early_stopping_hook(
     It is asked every `run_every_secs` seconds, or every `run_every_steps` steps.
     """
     if run_every_secs is not None and run_every_steps is not None:
-        raise ValueError("Only one of run_every_secs and run_every_steps may be given.")
+        raise UsageError("Only one of run_every_secs and run_every_steps may be given.")
     return _EarlyStoppingHook(should_stop_fn, run_every_secs, run_every_steps)
 
 
@@ -108,7 +109,14 @@ def read_eval_metrics(eval_dir: str) -> dict[int, dict[str, float]]:
 def _history(
     estimator: CerebrasEstimator, metric: str, eval_dir: str | None, min_steps: int
 ) -> list[tuple[int, float]]:
-    metrics = read_eval_metrics(eval_dir or estimator.eval_dir())
+    directory = eval_dir or estimator.eval_dir()
+    metrics = read_eval_metrics(directory)
+    known = {name for values in metrics.values() for name in values}
+    if metrics and metric not in known:
+        raise UsageError(
+            f'{directory}: no evaluation has a metric "{metric}"'
+            f"{did_you_mean(metric, known)}; there are {', '.join(sorted(known))}"
+        )
     return [
         (step, values[metric])
         for step, values in metrics.items()

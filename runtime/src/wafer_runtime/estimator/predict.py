@@ -38,20 +38,22 @@ def save_predictions(path: Path, predictions: Iterable[Any]) -> int:
     """Write single-sample predictions to an .npz file and return how many there were.
 
     The file holds one array, `arr_0`, of shape [samples]: `arr_0[i]["name"]` is a
-    sample's value and `arr_0["name"]` everybody's. Loading it needs no pickle.
+    sample's value and `arr_0["name"]` everybody's. Loading it needs no pickle. Text is
+    stored as numpy's bytes, which lose NULs at the end.
     """
     samples = list(predictions)
+    table = _as_array(samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.{path.name}")
-    np.savez(partial, _as_array(samples))
+    np.savez(partial, table)
     partial.replace(path)
     return len(samples)
 
 
 def _as_array(samples: list[Any]) -> Any:
     if not samples or not isinstance(samples[0], Mapping):
-        return np.array(samples)
-    columns = {name: _column([s[name] for s in samples]) for name in samples[0]}
+        return _column("predictions", samples)
+    columns = {name: _column(name, [s[name] for s in samples]) for name in samples[0]}
     dtype = [(name, c.dtype, c.shape[1:]) for name, c in columns.items()]
     table = np.empty(len(samples), dtype)
     for name, column in columns.items():
@@ -59,7 +61,13 @@ def _as_array(samples: list[Any]) -> Any:
     return table
 
 
-def _column(values: list[Any]) -> Any:
+def _column(name: str, values: list[Any]) -> Any:
+    shapes = sorted({np.shape(value) for value in values})
+    if len(shapes) > 1:
+        raise ModelFnError(
+            f'"{name}" has samples of different shapes, {shapes[0]} and {shapes[-1]}, '
+            "which one array cannot hold. Pad them in model_fn, or leave them out."
+        )
     column = np.array(values)
     # TensorFlow's strings come as objects, which only pickle can store.
     return column.astype(bytes) if column.dtype == object else column

@@ -11,6 +11,7 @@ import tensorflow as tf
 from wafer_runtime.errors import UsageError
 
 _DEFAULT_SAVE_SECS = 600
+_CHIEFS = {"chief", "master"}
 _UNSET: Any = object()
 
 
@@ -19,10 +20,13 @@ class RunConfig:
     """Settings of a run, with the names and order of `tf.estimator.RunConfig`.
 
     Checkpoints are saved every `save_checkpoints_steps` steps or
-    `save_checkpoints_secs` seconds (600 when neither is given; None and None: only at
-    the end). `keep_checkpoint_max` 0 or None keeps all. `tf_random_seed` makes two
-    runs on CPU give the same numbers. `TF_CONFIG` in the environment sets
-    `cluster_spec`, `task_type`, `task_id` and `is_chief`.
+    `save_checkpoints_secs` seconds, and at the end (600 when neither is given; None and
+    None: never). `keep_checkpoint_max` 0 or None keeps all. `tf_random_seed` makes two
+    runs on CPU give the same numbers, of TensorFlow's operations and Keras's
+    initializers (a model's own use of Python's or numpy's random is its own to seed).
+    `TF_CONFIG` in the environment sets `cluster_spec`, `task_type`, `task_id` and
+    `is_chief`. `protocol`, `experimental_max_worker_delay_secs` and
+    `session_creation_timeout_secs` are accepted; one machine has no use for them.
     """
 
     model_dir: str | None = None
@@ -108,7 +112,9 @@ class RunConfig:
                 'TF_CONFIG should be {"cluster": {"chief": [...]}, "task": {"type": '
                 f'"chief", "index": 0}}}} ({error}): {text}'
             ) from None
-        self._set("is_chief", not cluster or self.task_type in ("chief", "master"))
+        if cluster and not _CHIEFS & set(cluster):
+            raise UsageError(f'TF_CONFIG names a cluster without a "chief": {text}')
+        self._set("is_chief", not cluster or self.task_type in _CHIEFS)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -1,8 +1,12 @@
 """What a model_fn returns, and what train_and_evaluate is told."""
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.errors import UsageError
 from wafer_runtime.estimator import contract
 
 
@@ -101,27 +105,67 @@ class CSEstimatorSpec(EstimatorSpec):
         return cls._checked(*(fields.get(name) for name in _Fields._fields))
 
 
-class TrainSpec(NamedTuple):
+def check_counts(**counts: int | None) -> None:
+    """Refuse a number of steps or samples that is not above 0."""
+    for name, value in counts.items():
+        if value is not None and value <= 0:
+            raise UsageError(f"Must specify {name} > 0, given: {value}")
+
+
+def check_hooks(hooks: Iterable[Any] | None) -> tuple[Any, ...]:
+    """The hooks as a tuple, all of them SessionRunHooks."""
+    hooks = tuple(hooks or ())
+    for hook in hooks:
+        if not isinstance(hook, tf1.train.SessionRunHook):
+            raise UsageError(f"All hooks must be SessionRunHook, given: {hook!r}")
+    return hooks
+
+
+def _check_input_fn(input_fn: Any) -> None:
+    if not callable(input_fn):
+        raise UsageError(
+            f"input_fn must be a function, given: {input_fn!r}. Make the dataset in "
+            "it: def input_fn(): return tf.data.Dataset..."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSpec:
     """How train_and_evaluate trains; as `tf.estimator.TrainSpec`."""
 
     input_fn: Callable[..., Any]
     max_steps: int | None = None
-    hooks: tuple[Any, ...] = ()
-    saving_listeners: tuple[Any, ...] = ()
+    hooks: Sequence[Any] | None = ()
+    saving_listeners: Sequence[Any] | None = ()
+
+    def __post_init__(self) -> None:
+        _check_input_fn(self.input_fn)
+        check_counts(max_steps=self.max_steps)
+        check_hooks(self.hooks)
 
 
-class EvalSpec(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class EvalSpec:
     """How train_and_evaluate evaluates; as `tf.estimator.EvalSpec`.
 
     steps: batches an evaluation, None for all. throttle_secs: at least so long between
-    two evaluations. exporters: objects with `name` and `export(estimator, export_path,
+    two evaluations. start_delay_secs: accepted; there are checkpoints from the first
+    step on. exporters: objects with `name` and `export(estimator, export_path,
     checkpoint_path, eval_result, is_the_final_export)`.
     """
 
     input_fn: Callable[..., Any]
     steps: int | None = 100
     name: str | None = None
-    hooks: tuple[Any, ...] = ()
+    hooks: Sequence[Any] | None = ()
     exporters: Any = ()
     start_delay_secs: int = 120
     throttle_secs: int = 600
+
+    def __post_init__(self) -> None:
+        _check_input_fn(self.input_fn)
+        check_counts(steps=self.steps)
+        check_hooks(self.hooks)
+        for name in ("start_delay_secs", "throttle_secs"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"Must specify {name} >= 0: {getattr(self, name)}")
