@@ -51,11 +51,13 @@ def main() -> None:
 
 def measure(model: str, repeats: int, seconds: float) -> dict[str, list[float]]:
     """Start every contender, then let them take turns."""
+    errors = {n: tempfile.TemporaryFile("w+") for n in CONTENDERS}  # noqa: SIM115
     workers = {
         name: subprocess.Popen(
             [sys.executable, __file__, "--worker", name, model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors[name],
             text=True,
         )
         for name in CONTENDERS
@@ -66,9 +68,12 @@ def measure(model: str, repeats: int, seconds: float) -> dict[str, list[float]]:
             assert worker.stdin is not None
             assert worker.stdout is not None
             print(seconds, file=worker.stdin, flush=True)
-            rate = float(worker.stdout.readline())
+            line = worker.stdout.readline()
+            if not line:
+                errors[name].seek(0)
+                sys.exit(f"{name} failed:\n{errors[name].read()}")
             if turn:  # the first turn warms up
-                rates[name].append(rate)
+                rates[name].append(float(line))
     for worker in workers.values():
         worker.communicate()
     return rates

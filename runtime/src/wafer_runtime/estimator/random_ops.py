@@ -34,6 +34,9 @@ def tie_to_batch(
     Returns the operation that counts a batch, to be run with each, and the one that
     starts the count, once the global step is loaded.
     """
+    random_ops = [op for op in ancestors(targets) if op.type in TWINS]
+    if not random_ops:
+        return tf.no_op(), tf.no_op()
     # Not the global step itself: a model may advance it once in several batches.
     count = tf1.get_variable(
         "wafer_batches",
@@ -46,9 +49,8 @@ def tie_to_batch(
     # Philox counts draws in the low word; a batch never draws 2^64 numbers.
     counter = tf.stack([tf.constant(0, tf.uint64), tf.cast(batch, tf.uint64)])
     unseeded = random.SystemRandom().getrandbits(32)
-    for op in ancestors(targets):
-        if op.type in TWINS:
-            _replace(op, _key(op, unseeded), counter)
+    for op in random_ops:
+        _replace(op, _key(op, unseeded), counter)
     return count.assign(batch + 1, read_value=False), count.initializer
 
 

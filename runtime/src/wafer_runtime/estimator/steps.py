@@ -42,7 +42,8 @@ class Steps:
     ):
         self.stop_at_non_finite = stop_at_non_finite
         self._counter = counter.read_value()
-        self.loss = tf.cast(loss, tf.float64)
+        dtype = tf.float64 if loss.dtype == tf.float64 else tf.float32
+        self.loss = tf.cast(loss, dtype)
         with tf.control_dependencies([step_op]):
             self.counter_after = tf.identity(counter.read_value(), name="wafer_step")
         self._until = tf1.placeholder(tf.int64, [], "wafer_until")
@@ -100,7 +101,7 @@ class Steps:
                 return count + 1, step, loss
 
         zero = tf.zeros([], tf.int64)
-        start = (zero, counter.read_value(), tf.zeros([], tf.float64))
+        start = (zero, counter.read_value(), tf.zeros([], self.loss.dtype))
         return tf.while_loop(
             keep_on, body, start, parallel_iterations=1, name="wafer_loop"
         )
