@@ -62,6 +62,7 @@ def test_the_exported_errors_are_these():
         if isinstance(value, type) and issubclass(value, BaseException)
     }
     assert names == {
+        "BadRecordError",
         "CheckpointError",
         "ContractError",
         "DatasetEndedError",

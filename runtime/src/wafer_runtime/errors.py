@@ -8,6 +8,7 @@ Exception
       │    └── KerasVersionError TensorFlow was told to use Keras 3
       ├── ContractError          a model_fn or input_fn breaks its contract
       │    ├── InputFnError
+      │    ├── BadRecordError    a record of the data cannot be parsed
       │    ├── ModelFnError
       │    └── FillThisInError   a generated blank was run before it was written
       ├── CheckpointError        a checkpoint is missing, damaged or of another model
@@ -57,6 +58,10 @@ class ContractError(WaferError, ValueError):
 
 class InputFnError(ContractError):
     """`input_fn` returned something else than batches of features and labels."""
+
+
+class BadRecordError(ContractError):
+    """A record of the data cannot be read or parsed; the message names it."""
 
 
 class ModelFnError(ContractError):

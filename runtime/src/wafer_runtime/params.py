@@ -5,6 +5,7 @@ free-form: it belongs to the owner of the model. The values travel as plain nest
 (`params["train_input"]["batch_size"]`), the shape that Cerebras users' code expects.
 """
 
+import copy
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -58,6 +59,8 @@ class _Section(BaseModel):
 class InputParams(_Section):
     """What an `input_fn` may be told; `num_parallel_calls: 0` means autotune.
 
+    `on_bad_record`: whether a record that cannot be parsed ends the run, or is skipped
+    and counted.
     `skip_batches` is set by the runner when a training goes on from a checkpoint: the
     batches that were seen already, if their order is deterministic (no shuffle, or a
     seed), so that the data go on where they stopped.
@@ -68,6 +71,7 @@ class InputParams(_Section):
     shuffle: bool = False
     shuffle_seed: int | None = None
     num_parallel_calls: int = Field(0, ge=0)
+    on_bad_record: Literal["fail", "skip"] = "fail"
     skip_batches: int = Field(0, ge=0)
 
 
@@ -286,6 +290,31 @@ def load_params(
     if set_defaults is not None:
         set_defaults(params)
     return params
+
+
+ModelTable = Mapping[str, tuple[Any, Callable[[Any], Any], str]]
+
+
+def check_model(params: Mapping[str, Any], table: ModelTable) -> None:
+    """Fill in and check the `model:` section; raises ParamsError for what is wrong.
+
+    table: for each key its default, a function that says whether a value is good, and
+    the words for a good one.
+    """
+    model = params["model"]
+    for key in model:
+        if key not in table:
+            hint = did_you_mean(key, table) or f"; there are {', '.join(table)}"
+            raise ParamsError(
+                f"model.{key}: there is no such key{hint}. Correct it in params.yaml, "
+                "or add it to MODEL in utils.py"
+            )
+    for key, (default, is_good, allowed) in table.items():
+        value = model.setdefault(key, copy.deepcopy(default))
+        if not is_good(value):
+            raise ParamsError(
+                f"model.{key}: {value!r} is not {allowed}. Correct it in params.yaml"
+            )
 
 
 def save_params(params: Mapping[str, Any], path: Path) -> None:

@@ -1,0 +1,275 @@
+"""Input pipelines for an input_fn: the stages in their right order, bad records told.
+
+Shard, shuffle, interleave, parse, shuffle, repeat, batch, skip, prefetch. Batches are
+full, so that shapes are static. With a `shuffle_seed` (or without shuffling) the order
+is the same in every run, and `skip_batches` goes on where a checkpoint stopped.
+
+`config` is the `train_input` or `eval_input` section of params.yaml. A record that
+cannot be parsed ends the run with BadRecordError, or, with `on_bad_record: skip`, is
+left out, counted and logged.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from wafer_runtime.errors import BadRecordError, InputFnError, ParamsError
+
+log = logging.getLogger("wafer_runtime")
+
+Config = Mapping[str, Any]
+Finish = Callable[..., Any]
+# What a reader raises for data that are not as they should be; all else is a bug.
+_BAD = (ValueError, LookupError, OSError, tf.errors.OpError)
+_FILES_AT_ONCE = 4
+_SHUFFLED_RECORDS = 10_000
+
+
+def files_in(config: Config, *patterns: str) -> list[str]:
+    """The files of `data_dir` and its folders that fit one of the patterns, sorted.
+
+    Raises ParamsError when there is no data_dir, or nothing that fits in it.
+    """
+    if not config["data_dir"]:
+        raise ParamsError(
+            "data_dir: not set in train_input or eval_input of params.yaml; name the "
+            f"folder that holds {' or '.join(patterns)}"
+        )
+    folder = Path(config["data_dir"])
+    found = {str(p) for pattern in patterns for p in folder.rglob(pattern)}
+    if not found:
+        state = "holds none" if folder.is_dir() else "is no folder"
+        raise ParamsError(
+            f"data_dir: {folder} {state}; wanted files named {' or '.join(patterns)}"
+        )
+    return sorted(found)
+
+
+def from_arrays(
+    arrays: Any,
+    config: Config,
+    training: bool,
+    run_config: Any = None,
+    finish: Finish | None = None,
+) -> tf.data.Dataset:
+    """Batches of arrays in memory, which share their first dimension, the samples.
+
+    arrays: a (nested) tuple or dict of arrays, [samples, ...] each. `finish(*batch)`
+    is TensorFlow code that runs on each batch.
+    """
+    flat = tf.nest.flatten(arrays)
+    count = len(flat[0])
+    dataset = _shard(tf.data.Dataset.range(count), run_config)
+    if training and config["shuffle"]:
+        dataset = dataset.shuffle(count, seed=config["shuffle_seed"])
+    dataset = _batches(dataset, config, training)
+
+    def gather(indices: tf.Tensor) -> Any:
+        # Not constants of the graph, which may hold no more than 2 GB.
+        parts = tf.numpy_function(
+            lambda i: [a[i] for a in flat], [indices], [a.dtype for a in flat]
+        )
+        for part, array in zip(parts, flat, strict=True):
+            part.set_shape([indices.shape[0], *array.shape[1:]])
+        return tf.nest.pack_sequence_as(arrays, parts)
+
+    dataset = _map(dataset, gather, config)
+    return _finished(dataset, finish, config)
+
+
+def from_files(
+    files: Sequence[str],
+    read: Callable[[str], Iterable[Any]],
+    parse: Callable[[Any], Any],
+    spec: Any,
+    config: Config,
+    training: bool,
+    run_config: Any = None,
+    finish: Finish | None = None,
+) -> tf.data.Dataset:
+    """Batches of the records that `read(file)` yields, each turned into a sample.
+
+    parse: `parse(record)` gives a sample in the structure of `spec` (TensorSpecs
+    without the batch dimension), or raises ValueError. Training interleaves the files.
+    """
+    by_file = len(files) >= _shards(run_config)[0]
+    checked = _Checked(parse, spec, config)
+    dataset = tf.data.Dataset.from_tensor_slices(list(files))
+    if by_file:
+        dataset = _shard(dataset, run_config)
+    if training and config["shuffle"]:
+        dataset = dataset.shuffle(len(files), seed=config["shuffle_seed"])
+
+    def samples(file: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_generator(
+            lambda name: checked.samples(name.decode(), read),
+            args=[file],
+            output_signature=spec,
+        )
+
+    at_once = _FILES_AT_ONCE if training else 1
+    dataset = dataset.interleave(samples, cycle_length=at_once)
+    if not by_file:
+        dataset = _shard(dataset, run_config)
+    if training and config["shuffle"]:
+        dataset = dataset.shuffle(_SHUFFLED_RECORDS, seed=config["shuffle_seed"])
+    return _finished(_batches(dataset, config, training), finish, config)
+
+
+def from_items(
+    items: Sequence[Any],
+    parse: Callable[[Any], Any],
+    spec: Any,
+    config: Config,
+    training: bool,
+    run_config: Any = None,
+    finish: Finish | None = None,
+) -> tf.data.Dataset:
+    """Batches of samples that `parse(item)` loads, several of them at once.
+
+    For data of one file a sample: an item is a path, or a tuple that starts with one.
+    `parse` and `spec` as in `from_files`.
+    """
+    checked = _Checked(parse, spec, config)
+    flat_spec = tf.nest.flatten(spec)
+    nothing = [np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in flat_spec]
+    dataset = _shard(tf.data.Dataset.range(len(items)), run_config)
+    if training and config["shuffle"]:
+        dataset = dataset.shuffle(len(items), seed=config["shuffle_seed"])
+
+    def load(index: int) -> list[Any]:
+        item = items[index]
+        where = item[0] if isinstance(item, tuple) else item
+        sample = checked.sample(item, str(where))
+        return [sample is not None, *(nothing if sample is None else sample)]
+
+    def loaded(index: tf.Tensor) -> Any:
+        types = [tf.bool, *(s.dtype for s in flat_spec)]
+        is_good, *parts = tf.numpy_function(load, [index], types)
+        is_good.set_shape([])
+        for part, s in zip(parts, flat_spec, strict=True):
+            part.set_shape(s.shape)
+        return is_good, tf.nest.pack_sequence_as(spec, parts)
+
+    dataset = _map(dataset, loaded, config)
+    dataset = dataset.filter(lambda is_good, _: is_good).map(lambda _, sample: sample)
+    return _finished(_batches(dataset, config, training), finish, config)
+
+
+class _Checked:
+    """Turns records into samples of a spec; tells or counts those that are bad."""
+
+    def __init__(self, parse: Callable[[Any], Any], spec: Any, config: Config):
+        self._parse = parse
+        self._spec = spec
+        self._skip = config["on_bad_record"] == "skip"
+        self._lock = threading.Lock()
+        self._skipped = 0
+
+    def samples(self, file: str, read: Callable[[str], Iterable[Any]]) -> Iterator[Any]:
+        """The good samples of a file, in the spec's structure."""
+        records = iter(read(file))
+        number = 0
+        while True:
+            number += 1
+            where = f"{file}, record {number}"
+            try:
+                record = next(records)
+            except StopIteration:
+                return
+            except _BAD as error:
+                # What the reader cannot read, it cannot read on from either.
+                self._tell(f"{where} and all after it", error)
+                return
+            sample = self.sample(record, where)
+            if sample is not None:
+                yield tf.nest.pack_sequence_as(self._spec, sample)
+
+    def sample(self, record: Any, where: str) -> list[Any] | None:
+        """The parts of a sample, or None for a bad record that is skipped."""
+        try:
+            parts = _parts(self._spec, self._parse(record))
+            specs = tf.nest.flatten(self._spec)
+            return [_as_array(p, s) for p, s in zip(parts, specs, strict=True)]
+        except _BAD as error:
+            self._tell(where, error)
+            return None
+
+    def _tell(self, where: str, error: Exception) -> None:
+        reason = getattr(error, "message", None) or str(error) or type(error).__name__
+        if not self._skip:
+            raise BadRecordError(
+                f"{where}: {reason}. Correct or remove it, or set on_bad_record: skip"
+            ) from error
+        with self._lock:
+            self._skipped += 1
+            log.warning("Skipped %s: %s (%d so far)", where, reason, self._skipped)
+
+
+def _parts(spec: Any, sample: Any) -> list[Any]:
+    """`sample` flattened as far as `spec` goes, in the order of tf.nest."""
+    if isinstance(spec, Mapping):
+        return [part for key in sorted(spec) for part in _parts(spec[key], sample[key])]
+    if isinstance(spec, tuple):
+        pairs = zip(spec, sample, strict=True)
+        return [part for inner, value in pairs for part in _parts(inner, value)]
+    return [sample]
+
+
+def _as_array(value: Any, spec: tf.TensorSpec) -> Any:
+    array = np.asarray(value, spec.dtype.as_numpy_dtype)
+    if not spec.shape.is_compatible_with(array.shape):
+        raise ValueError(f"its shape is {array.shape}, wanted {tuple(spec.shape)}")
+    return array
+
+
+def _shards(run_config: Any) -> tuple[int, int]:
+    """How many workers share the data, and which of them this is."""
+    cluster = getattr(run_config, "cluster_spec", None)
+    if not cluster or run_config.task_type != "worker":
+        return 1, 0
+    return cluster.num_tasks("worker"), run_config.task_id
+
+
+def _shard(dataset: tf.data.Dataset, run_config: Any) -> tf.data.Dataset:
+    count, index = _shards(run_config)
+    return dataset.shard(count, index) if count > 1 else dataset
+
+
+def _batches(
+    dataset: tf.data.Dataset, config: Config, training: bool
+) -> tf.data.Dataset:
+    if training:
+        dataset = dataset.repeat()
+    # The shapes on a wafer are static: no smaller batch at the end.
+    dataset = dataset.batch(config["batch_size"], drop_remainder=True)
+    return dataset.skip(config["skip_batches"])
+
+
+def _map(dataset: tf.data.Dataset, function: Any, config: Config) -> tf.data.Dataset:
+    calls = config["num_parallel_calls"] or tf.data.AUTOTUNE
+    return dataset.map(function, num_parallel_calls=calls, deterministic=True)
+
+
+def _finished(
+    dataset: tf.data.Dataset, finish: Finish | None, config: Config
+) -> tf.data.Dataset:
+    dataset = _map(dataset, finish, config) if finish else dataset
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def check_classes(labels: Any, num_classes: int) -> Any:
+    """The labels as int32; InputFnError unless all are from 0 to num_classes - 1."""
+    wrong = np.flatnonzero((np.asarray(labels) < 0) | (labels >= num_classes))
+    if len(wrong):
+        raise InputFnError(
+            f"sample {wrong[0]} has label {labels[wrong[0]]}, and "
+            f"{len(wrong) - 1} others are wrong too: the {num_classes} classes "
+            "(num_classes in params.yaml) are numbered from 0"
+        )
+    return np.asarray(labels, np.int32)

@@ -1,0 +1,291 @@
+"""Input pipelines: order, restart, shards, static shapes, and bad records."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wafer_runtime.data import (
+    check_classes,
+    files_in,
+    from_arrays,
+    from_files,
+    from_items,
+)
+from wafer_runtime.errors import InputFnError, ParamsError
+from wafer_runtime.estimator import CSRunConfig
+from wafer_runtime.params import InputParams
+
+X = np.arange(100)[:, None] + [0, 1]
+SPEC = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)
+
+
+def config(**given):
+    return InputParams(batch_size=10, shuffle_seed=1).model_dump() | given
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Five files of twenty rows, [i, i + 1, -i], whose first numbers are 0 to 99."""
+    for number in range(5):
+        with (tmp_path / f"{number}.csv").open("w") as file:
+            rows = range(20 * number, 20 * number + 20)
+            csv.writer(file).writerows([i, i + 1, -i] for i in rows)
+    return files_in({"data_dir": str(tmp_path)}, "*.csv")
+
+
+def read(path):
+    with open(path, newline="") as file:
+        yield from csv.reader(file)
+
+
+def parse(row):
+    first, second, label = map(int, row)
+    return (first, second), label
+
+
+def parse_file(path):
+    with open(path) as file:
+        numbers = json.load(file)
+    return (numbers[0], numbers[1]), numbers[2]
+
+
+def arrays_pipeline(given, training, run_config=None):
+    return from_arrays((X, -X[:, 0]), given, training, run_config)
+
+
+@pytest.fixture
+def make(request, files, tmp_path):
+    """`make(config, training)` for each of the three kinds of pipeline."""
+    items = []
+    for i in range(100):
+        items.append(str(tmp_path / f"{i:03}.json"))
+        (tmp_path / items[-1]).write_text(json.dumps([i, i + 1, -i]))
+
+    def from_csv(*words):
+        return from_files(files, read, parse, SPEC, *words)
+
+    def from_json(*words):
+        return from_items(items, parse_file, SPEC, *words)
+
+    kinds = {"arrays": arrays_pipeline, "files": from_csv, "items": from_json}
+    return kinds[request.param]
+
+
+every_kind = pytest.mark.parametrize(
+    "make", ["arrays", "files", "items"], indirect=True
+)
+
+
+def batches(dataset, count=None):
+    return list(dataset.take(count or -1).as_numpy_iterator())
+
+
+@every_kind
+def test_evaluation_gives_every_sample_once_in_order(make):
+    dataset = make(config(batch_size=20), False)
+    assert dataset.element_spec[0].shape == (20, 2)
+    assert dataset.element_spec[1].shape == (20,)
+    found = batches(dataset)
+    labels = np.concatenate([y for _, y in found])
+    firsts = np.concatenate([x[:, 0] for x, _ in found])
+    np.testing.assert_array_equal(labels, -firsts)
+    assert len(labels) == 100
+    assert (np.diff(labels) < 0).all()
+
+
+@every_kind
+def test_training_shuffles_each_epoch_anew_and_repeats(make):
+    found = batches(make(config(shuffle=True), True), 20)
+    labels = np.concatenate([y for _, y in found])
+    first, second = labels[:100].tolist(), labels[100:].tolist()
+    assert sorted(first) == sorted(second)
+    assert len(set(first)) == 100
+    assert first != sorted(first)
+    assert first != second
+
+
+@every_kind
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_later_start_sees_the_batches_that_come_then(make, shuffle):
+    whole = batches(make(config(shuffle=shuffle), True), 25)
+    later = batches(make(config(shuffle=shuffle, skip_batches=13), True), 12)
+    np.testing.assert_equal(later, whole[13:])
+
+
+@every_kind
+def test_workers_share_the_samples(make, monkeypatch):
+    seen = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+        text = json.dumps({"cluster": cluster, "task": task})
+        monkeypatch.setenv("TF_CONFIG", text)
+        found = batches(make(config(batch_size=2), False, CSRunConfig()))
+        seen += [np.concatenate([y for _, y in found]).tolist()]
+    assert sorted(seen[0] + seen[1]) == list(range(-99, 1))
+    assert 40 <= len(seen[0]) <= 60
+
+
+def test_arrays_are_no_constants_of_the_graph(tmp_path):
+    big = np.zeros((1000, 1000), np.float32)
+    with tf.Graph().as_default() as graph:
+        dataset = from_arrays((big, big[:, 0]), config(), True)
+        tf.compat.v1.data.make_initializable_iterator(dataset)
+        assert graph.as_graph_def().ByteSize() < 100_000
+
+
+def test_finish_runs_on_batches(files):
+    def finish(x, y):
+        assert x.shape == (10, 2)
+        return {"x": x * 2}, y
+
+    dataset = from_files(files, read, parse, SPEC, config(), False, None, finish)
+    features, _ = batches(dataset, 1)[0]
+    assert features["x"].tolist()[1] == [2, 4]
+
+
+BAD_ROWS = {
+    "1,2": "not enough values to unpack",
+    "1,2,x": "invalid literal for int",
+    "": "not enough values to unpack",
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS)
+def test_a_bad_record_is_named(files, row):
+    lines = Path(files[2]).read_text().splitlines()
+    lines[6] = row
+    Path(files[2]).write_text("\n".join(lines))
+    dataset = from_files(files, read, parse, SPEC, config(), False)
+    told = f"BadRecordError: {files[2]}, record 7: .*{BAD_ROWS[row]}.*on_bad_record"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        batches(dataset)
+
+
+def test_bad_records_are_skipped_and_counted_if_told_so(files, caplog):
+    for name in files[1:3]:
+        text = (
+            Path(name).read_text().replace("21,22,", "21,x,").replace("41,42,", "41,y,")
+        )
+        Path(name).write_text(text)
+    given = config(batch_size=1, on_bad_record="skip")
+    found = batches(from_files(files, read, parse, SPEC, given, False))
+    assert len(found) == 98
+    assert f"Skipped {files[1]}, record 2: invalid literal" in caplog.text
+    assert f"Skipped {files[2]}, record 2: " in caplog.text
+    assert "(2 so far)" in caplog.text
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_file_that_breaks_off_is_named_or_left_there(files, caplog, skip):
+    def breaks_off(path):
+        for number, row in enumerate(read(path)):
+            if path == files[1] and number == 5:
+                raise OSError("cut off")
+            yield row
+
+    given = config(batch_size=1, on_bad_record="skip" if skip else "fail")
+    dataset = from_files(files, breaks_off, parse, SPEC, given, False)
+    told = f"{files[1]}, record 6 and all after it: cut off"
+    if skip:
+        assert len(batches(dataset)) == 85
+        assert told in caplog.text
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+            batches(dataset)
+
+
+def test_a_sample_of_another_shape_is_bad(files):
+    spec = tf.TensorSpec([3], tf.int32), tf.TensorSpec([], tf.int32)
+    dataset = from_files(files, read, parse, spec, config(), False)
+    told = r"0.csv, record 1: its shape is \(2,\), wanted \(3,\)"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        batches(dataset)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_bad_item_is_named_or_skipped(tmp_path, caplog, skip):
+    items = [str(tmp_path / f"{i}.json") for i in range(6)]
+    for i, item in enumerate(items):
+        Path(item).write_text(json.dumps([i, i, i]) if i != 2 else "{")
+    given = config(batch_size=1, on_bad_record="skip" if skip else "fail")
+    dataset = from_items(items, parse_file, SPEC, given, False)
+    told = f"{items[2]}: Expecting property name"
+    if skip:
+        assert [y.tolist() for _, y in batches(dataset)] == [[0], [1], [3], [4], [5]]
+        assert told in caplog.text
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+            batches(dataset)
+
+
+def test_a_bug_in_a_parser_is_not_taken_for_bad_data(files):
+    given = config(on_bad_record="skip")
+    dataset = from_files(files, read, lambda row: undefined, SPEC, given, False)  # noqa: F821
+    with pytest.raises(tf.errors.UnknownError, match="NameError"):
+        batches(dataset)
+
+
+def test_a_training_with_a_bad_record_ends_with_one_line(tmp_path, capsys):
+    from wafer_runtime import runner
+
+    (tmp_path / "a.csv").write_text("1,2,0\n3,x,1\n")
+    params = tmp_path / "params.yaml"
+    params.write_text(f"runconfig: {{max_steps: 9, model_dir: {tmp_path / 'model'}}}")
+
+    def input_fn(params):
+        return from_files(
+            files_in({"data_dir": str(tmp_path)}, "*.csv"),
+            read,
+            parse,
+            SPEC,
+            config(batch_size=1),
+            True,
+            None,
+            lambda x, y: (tf.cast(tf.tile(x, [1, 4]), tf.float32), y),
+        )
+
+    code = runner.main(
+        lambda: (toy.model_in_section, input_fn),
+        argv=["-p", str(params), "-m", "train"],
+    )
+    assert code == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"Error: {tmp_path}/a.csv, record 2: invalid literal")
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "message"),
+    [
+        (None, "data_dir: not set"),
+        ("nowhere", "is no folder"),
+        (".", "holds none; wanted files named *.csv or *.tsv"),
+    ],
+)
+def test_missing_data_are_told_with_what_was_wanted(tmp_path, data_dir, message):
+    given = {"data_dir": data_dir and str(tmp_path / data_dir)}
+    with pytest.raises(ParamsError) as told:
+        files_in(given, "*.csv", "*.tsv")
+    assert message in str(told.value)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 12), st.booleans())
+def test_any_start_of_any_size_goes_on_in_the_same_order(samples, size, skip, shuffle):
+    arrays = (np.arange(samples), np.arange(samples))
+    given_ = config(batch_size=size, shuffle=shuffle)
+    whole = batches(from_arrays(arrays, given_, True), skip + 3)
+    later = batches(from_arrays(arrays, given_ | {"skip_batches": skip}, True), 3)
+    np.testing.assert_equal(later, whole[skip:])
+
+
+def test_labels_out_of_range_are_named():
+    with pytest.raises(InputFnError, match="sample 2 has label 3, and 1 others"):
+        check_classes(np.array([0, 2, 3, -1]), 3)
+    assert check_classes(np.array([0, 2]), 3).dtype == np.int32
