@@ -141,13 +141,15 @@ def test_arrays_are_no_constants_of_the_graph(tmp_path):
 
 
 def test_finish_runs_on_batches(files):
-    def finish(x, y):
+    def finish(number, x, y):
         assert x.shape == (10, 2)
-        return {"x": x * 2}, y
+        return {"x": x * 2, "number": number}, y
 
-    dataset = from_files(files, read, parse, SPEC, config(), False, None, finish)
+    given = config(skip_batches=4)
+    dataset = from_files(files, read, parse, SPEC, given, False, None, finish)
     features, _ = batches(dataset, 1)[0]
-    assert features["x"].tolist()[1] == [2, 4]
+    assert features["x"].tolist()[1] == [82, 84]
+    assert features["number"] == 4
 
 
 BAD_ROWS = {
@@ -248,7 +250,7 @@ def test_a_training_with_a_bad_record_ends_with_one_line(tmp_path, capsys):
             config(batch_size=1),
             True,
             None,
-            lambda x, y: (tf.cast(tf.tile(x, [1, 4]), tf.float32), y),
+            lambda _, x, y: (tf.cast(tf.tile(x, [1, 4]), tf.float32), y),
         )
 
     code = runner.main(

@@ -59,8 +59,9 @@ def from_arrays(
 ) -> tf.data.Dataset:
     """Batches of arrays in memory, which share their first dimension, the samples.
 
-    arrays: a (nested) tuple or dict of arrays, [samples, ...] each. `finish(*batch)`
-    is TensorFlow code that runs on each batch.
+    arrays: a (nested) tuple or dict of arrays, [samples, ...] each. `finish(number,
+    *batch)` is TensorFlow code that runs on each batch; `number` is the batch's, int64
+    from 0: with it as a seed, random changes are the same after a restart.
     """
     flat = tf.nest.flatten(arrays)
     count = len(flat[0])
@@ -69,14 +70,14 @@ def from_arrays(
         dataset = dataset.shuffle(count, seed=config["shuffle_seed"])
     dataset = _batches(dataset, config, training)
 
-    def gather(indices: tf.Tensor) -> Any:
+    def gather(number: tf.Tensor, indices: tf.Tensor) -> Any:
         # Not constants of the graph, which may hold no more than 2 GB.
         parts = tf.numpy_function(
             lambda i: [a[i] for a in flat], [indices], [a.dtype for a in flat]
         )
         for part, array in zip(parts, flat, strict=True):
             part.set_shape([indices.shape[0], *array.shape[1:]])
-        return tf.nest.pack_sequence_as(arrays, parts)
+        return number, tf.nest.pack_sequence_as(arrays, parts)
 
     dataset = _map(dataset, gather, config)
     return _finished(dataset, finish, config)
@@ -244,11 +245,12 @@ def _shard(dataset: tf.data.Dataset, run_config: Any) -> tf.data.Dataset:
 def _batches(
     dataset: tf.data.Dataset, config: Config, training: bool
 ) -> tf.data.Dataset:
+    """(number, batch), from the number of the first batch that was not seen yet."""
     if training:
         dataset = dataset.repeat()
     # The shapes on a wafer are static: no smaller batch at the end.
     dataset = dataset.batch(config["batch_size"], drop_remainder=True)
-    return dataset.skip(config["skip_batches"])
+    return dataset.enumerate().skip(config.get("skip_batches", 0))
 
 
 def _map(dataset: tf.data.Dataset, function: Any, config: Config) -> tf.data.Dataset:
@@ -259,8 +261,11 @@ def _map(dataset: tf.data.Dataset, function: Any, config: Config) -> tf.data.Dat
 def _finished(
     dataset: tf.data.Dataset, finish: Finish | None, config: Config
 ) -> tf.data.Dataset:
-    dataset = _map(dataset, finish, config) if finish else dataset
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    def finished(number: tf.Tensor, batch: Any) -> Any:
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        return finish(number, *parts) if finish else batch
+
+    return _map(dataset, finished, config).prefetch(tf.data.AUTOTUNE)
 
 
 def check_classes(labels: Any, num_classes: int) -> Any:

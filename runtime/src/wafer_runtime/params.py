@@ -61,9 +61,9 @@ class InputParams(_Section):
 
     `on_bad_record`: whether a record that cannot be parsed ends the run, or is skipped
     and counted.
-    `skip_batches` is set by the runner when a training goes on from a checkpoint: the
-    batches that were seen already, if their order is deterministic (no shuffle, or a
-    seed), so that the data go on where they stopped.
+    When a training goes on from a checkpoint, the runner adds `skip_batches` to
+    `train_input`: the batches that were seen already, if their order is deterministic
+    (no shuffle, or a seed), so that the data go on where they stopped.
     """
 
     data_dir: str | None = None
@@ -72,7 +72,6 @@ class InputParams(_Section):
     shuffle_seed: int | None = None
     num_parallel_calls: int = Field(0, ge=0)
     on_bad_record: Literal["fail", "skip"] = "fail"
-    skip_batches: int = Field(0, ge=0)
 
 
 class Constant(_Section):

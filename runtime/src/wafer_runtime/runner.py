@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from wafer_runtime import __version__, source
 from wafer_runtime.errors import (
@@ -24,7 +24,7 @@ from wafer_runtime.errors import (
     WaferError,
     did_you_mean,
 )
-from wafer_runtime.params import load_params, save_params
+from wafer_runtime.params import Mode, load_params, save_params
 
 if TYPE_CHECKING:
     from wafer_runtime.estimator import CerebrasEstimator
@@ -35,7 +35,7 @@ _NOTICE = re.compile(
     rb"I0000 |WARNING: All log messages before absl::|To enable the fo"
 )
 UserFn = Callable[..., Any]
-MODES = ("train", "eval", "eval_all", "train_and_eval", "predict")
+MODES = get_args(Mode)
 # What the engine will do; each flag with the runconfig key that can also ask for it.
 _NOT_YET = {
     "cs_ip": "--cs_ip (running on a wafer, real or simulated)",
@@ -104,8 +104,8 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
             config.task_id,
         )
         return
-    params["train_input"]["skip_batches"] = _batches_seen(params)
     save_params(params, model_dir / f"params_{mode}.yaml")
+    params["train_input"]["skip_batches"] = _batches_seen(params)
     estimator = CerebrasEstimator(model_fn, config=config, params=params)
     _ACTIONS[mode](estimator, input_fn, runconfig)
 

@@ -86,20 +86,6 @@ def test_a_step_that_advances_otherwise_is_still_summarised_and_saved(
     assert len(all_checkpoints(str(tmp_path))) >= 3
 
 
-def test_a_saver_of_the_users_own_decides_what_is_loaded(tmp_path):
-    def model_fn(features, labels, mode, params):
-        spec = toy.model_fn(features, labels, mode, params)
-        variables = tf1.global_variables()
-        names = {v.op.name.replace("hidden", "old_name"): v for v in variables}
-        scaffold = tf1.train.Scaffold(saver=tf1.train.Saver(names))
-        return spec._replace(scaffold=scaffold)
-
-    trained = toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=3)
-    assert "old_name/kernel" in trained.get_variable_names()
-    trained.train(toy.input_fn, steps=3)
-    assert trained.get_variable_value("global_step") == 6
-
-
 def test_metrics_that_are_no_scalars_are_left_out_of_the_training_summaries(tmp_path):
     def model_fn(features, labels, mode, params):
         spec = toy.model_fn(features, labels, mode, params)
@@ -244,3 +230,52 @@ def test_a_loss_beyond_fp32_is_finite_in_fp64(tmp_path):
 
     trained = toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=3)
     assert trained.get_variable_value("global_step") == 3
+
+
+def test_a_functional_keras_model_trains_its_moving_averages(tmp_path, caplog):
+    def model_fn(features, labels, mode, params):
+        keras = tf.keras
+        inputs = keras.layers.Input((8,))
+        outputs = keras.layers.BatchNormalization(momentum=0.5, name="bn")(inputs)
+        outputs = keras.layers.Dense(2)(outputs)
+        logits = keras.Model(inputs, outputs)(features, training=mode == "train")
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        )
+        given = Params(optimizer={"optimizer_type": "sgd"}).model_dump()
+        return CSEstimatorSpec(
+            mode, loss=loss, train_op=minimize(loss, given["optimizer"])
+        )
+
+    trained = toy.estimator(tmp_path, {}, model_fn)
+    trained.train(toy.input_fn, steps=1)
+    moving = trained.get_variable_value("bn/moving_mean")
+    np.testing.assert_allclose(moving, 0.5 * toy.X[:32].mean(0), rtol=1e-5)
+    assert "leaves out" not in caplog.text
+
+
+def test_updates_may_be_tensors_and_variables(tmp_path, caplog):
+    def model_fn(features, labels, mode, params):
+        spec = toy.model_fn(features, labels, mode, params)
+        mean = tf1.get_variable("moving", [], initializer=tf1.zeros_initializer())
+        updates = [mean.assign_add(1.0), tf.identity(mean.assign_add(2.0))]
+        for update in updates:
+            tf1.add_to_collection(tf1.GraphKeys.UPDATE_OPS, update)
+        return spec._replace(train_op=tf.group(spec.train_op, *updates))
+
+    trained = toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=2)
+    assert trained.get_variable_value("moving") == 6
+    assert "leaves out" not in caplog.text
+
+
+def test_randomness_in_loops_of_tensorflow_1_stays_as_it_is(tmp_path):
+    def model_fn(features, labels, mode, params):
+        noisy = tf.map_fn(lambda row: tf.nn.dropout(row, rate=0.3), features)
+        return toy.model_fn(noisy, labels, mode, params)
+
+    tf1.disable_control_flow_v2()
+    try:
+        trained = toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=2)
+    finally:
+        tf1.enable_control_flow_v2()
+    assert trained.get_variable_value("global_step") == 2

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.errors import ModelFnError, UsageError
-from wafer_runtime.estimator import EstimatorSpec, save_predictions
+from wafer_runtime.estimator import EstimatorSpec, SessionRunHook, save_predictions
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,9 @@ def test_different_batch_sizes_are_explained(trained):
         return EstimatorSpec(mode, predictions={"a": features, "b": features[:3]})
 
     estimator = toy.estimator(trained.model_dir + "/none", model=model_fn)
-    with pytest.raises(ModelFnError, match=r"batch sizes: \{'a': 32, 'b': 3\}"):
+    with pytest.raises(
+        ModelFnError, match=r"batch sizes: \{'a': \(32, 8\), 'b': \(3, 8\)\}"
+    ):
         next(estimator.predict(toy.input_fn))
 
 
@@ -127,3 +129,25 @@ def test_samples_of_different_shapes_are_not_saved_as_something_else(tmp_path):
     with pytest.raises(ModelFnError, match=r'"x" has samples of different shapes'):
         save_predictions(tmp_path / "outputs.npz", samples)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prediction_without_a_batch_is_explained(tmp_path):
+    def model_fn(features, labels, mode):
+        mean = tf.reduce_mean(features)
+        return EstimatorSpec(mode, predictions={"x": features, "mean": mean})
+
+    untrained = toy.estimator(tmp_path, model=model_fn)
+    with pytest.raises(ModelFnError, match="different batch sizes"):
+        next(untrained.predict(toy.input_fn))
+
+
+def test_hooks_hear_of_the_end_when_enough_samples_were_taken(trained):
+    ended = []
+
+    class Hook(SessionRunHook):
+        def end(self, session):
+            ended.append(1)
+
+    samples = trained.predict(toy.input_fn, num_samples=3, hooks=[Hook()])
+    assert len(list(samples)) == 3
+    assert ended == [1]

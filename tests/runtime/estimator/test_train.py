@@ -11,7 +11,6 @@ import toy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wafer_runtime.errors import (
-    CheckpointError,
     InputFnError,
     ModelFnError,
     NonFiniteLossError,
@@ -346,71 +345,6 @@ def test_saving_listeners_hear_of_every_checkpoint(tmp_path):
         toy.input_fn, steps=50, saving_listeners=[Listener()]
     )
     assert saved == [0, 20, 40, 50]
-
-
-def test_a_model_of_another_shape_is_told_which_variables_differ(tmp_path):
-    toy.estimator(tmp_path).train(toy.input_fn, steps=1)
-    wider = toy.estimator(tmp_path, {"width": 24})
-    with pytest.raises(CheckpointError) as caught:
-        wider.train(toy.input_fn, steps=1)
-    assert "model.ckpt-1: is of another model" in str(caught.value)
-    assert '"hidden/kernel" is [8, 16] there and (8, 24) in the model' in str(
-        caught.value
-    )
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    trained = toy.estimator(tmp_path).train(toy.input_fn, steps=1)
-    index = tmp_path / "model.ckpt-1.index"
-    index.write_bytes(index.read_bytes()[:20])
-    with pytest.raises(CheckpointError, match=r"model.ckpt-1: cannot be read"):
-        trained.train(toy.input_fn, steps=1)
-
-
-def test_a_checkpoint_whose_values_are_cut_off_is_named(tmp_path):
-    trained = toy.estimator(tmp_path, {}).train(toy.input_fn, steps=1)
-    data = tmp_path / "model.ckpt-1.data-00000-of-00001"
-    data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="a checkpoint there is damaged"):
-        trained.train(toy.input_fn, steps=1)
-
-
-@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
-def test_a_checkpoint_that_is_gone_never_means_a_new_start(tmp_path, suffix):
-    trained = toy.estimator(tmp_path, {}, save_checkpoints_steps=10)
-    trained.train(toy.input_fn, steps=20)
-    (tmp_path / f"model.ckpt-20.{suffix}").unlink()
-    for action in (trained.train, trained.evaluate):
-        with pytest.raises(CheckpointError) as caught:
-            action(toy.input_fn, steps=1)
-        assert "model.ckpt-20, whose files are missing" in str(caught.value)
-        assert "model.ckpt-10" in str(caught.value)
-
-
-def test_a_state_file_that_cannot_be_read_is_named(tmp_path):
-    trained = toy.estimator(tmp_path, {}).train(toy.input_fn, steps=1)
-    (tmp_path / "checkpoint").write_text("model_check")
-    with pytest.raises(CheckpointError, match=r"checkpoint: cannot be read\. Name one"):
-        trained.train(toy.input_fn, steps=1)
-
-
-def test_partitioned_variables_are_resumed(tmp_path):
-    def model_fn(features, labels, mode):
-        partitioner = tf1.fixed_size_partitioner(2)
-        with tf1.variable_scope("part", partitioner=partitioner):
-            weight = tf1.get_variable("weight", [8, 2])
-        logits = tf.matmul(features, weight)
-        loss = tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        )
-        train_op = tf1.train.AdamOptimizer().minimize(
-            loss, global_step=tf1.train.get_global_step()
-        )
-        return CSEstimatorSpec(mode, loss=loss, train_op=train_op)
-
-    trained = toy.estimator(tmp_path, model=model_fn).train(toy.input_fn, steps=3)
-    assert trained.train(toy.input_fn, steps=3).evaluate(toy.input_fn, steps=1)
-    assert trained.get_variable_value("part/weight").shape == (8, 2)
 
 
 def test_a_train_op_that_forgets_the_global_step_is_refused(tmp_path):

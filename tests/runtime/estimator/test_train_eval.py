@@ -122,6 +122,26 @@ def test_a_signal_ends_an_evaluation_in_mid_training_too(tmp_path):
     assert estimator.latest_checkpoint().endswith("model.ckpt-50")
 
 
+def test_a_signal_in_an_evaluation_of_a_hooks_own_loses_no_steps(tmp_path):
+    estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=10**6)
+
+    class Interrupting(SessionRunHook):
+        def end(self, session):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    class Evaluating(SessionRunHook):
+        steps = 0
+
+        def after_run(self, run_context, run_values):
+            self.steps += 1
+            if self.steps == 5:
+                estimator.evaluate(toy.input_fn, steps=2, hooks=[Interrupting()])
+
+    with pytest.raises((TrainingInterrupted, KeyboardInterrupt, SystemExit)):
+        estimator.train(toy.input_fn, steps=20, hooks=[Evaluating()])
+    assert estimator.latest_checkpoint().endswith("model.ckpt-5")
+
+
 def test_after_a_signal_no_last_evaluation_delays_the_end(tmp_path):
     estimator = toy.estimator(tmp_path, {}, save_checkpoints_steps=50)
 

@@ -156,6 +156,22 @@ def test_accumulating_four_batches_equals_one_of_four_times_the_size(scale):
     assert after["learning_rate"] == pytest.approx(0.1 * 0.5**5)
 
 
+@pytest.mark.parametrize("overflow", [{0}, {3}, {1, 2}, {0, 1, 2, 3}])
+def test_batches_that_overflow_are_left_out_of_the_mean(overflow):
+    given = {"learning_rate": 0.1, "loss_scaling_factor": 8.0}
+    given["optimizer_type"] = "sgd"
+    batches = [X[i::4] for i in range(4)]
+    history, after = run(
+        4, overflow_at=overflow, batches=batches, grad_accum_steps=4, **given
+    )
+    start = np.ones((3, 1)), np.ones(1)
+    found = [gradients(*start, batches[i]) for i in {0, 1, 2, 3} - overflow]
+    for k in range(2):
+        mean = np.mean([g[k] for g in found], 0) if found else 0
+        np.testing.assert_allclose(history[-1][k], start[k] - 0.1 * mean, rtol=1e-4)
+    assert after["overflow_steps"] == len(overflow)
+
+
 @pytest.mark.parametrize("scale", [1024.0, "dynamic"])
 def test_loss_scaling_changes_nothing_where_nothing_overflows(scale):
     plain, _ = run(10, learning_rate=0.1)

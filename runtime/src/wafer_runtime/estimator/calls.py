@@ -15,6 +15,7 @@ from tf_keras.src.engine import base_layer_v1
 from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
 from wafer_runtime.estimator import contract
+from wafer_runtime.estimator.graph import ancestors
 from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys
 
 UserFn = Callable[..., Any]
@@ -163,7 +164,9 @@ def _keras_updates_collected() -> Iterator[None]:
         known = list(layer.updates)
         add_update(layer, updates)
         for update in layer.updates:
-            if update not in known:
+            # A functional model's layers also update on the placeholders of its inputs.
+            fed = any(op.type == "Placeholder" for op in ancestors([update]))
+            if update not in known and not fed:
                 tf1.add_to_collection(tf1.GraphKeys.UPDATE_OPS, update)
 
     with _replaced([(layer_class, "add_update", add_and_collect)]):

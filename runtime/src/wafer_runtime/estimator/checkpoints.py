@@ -1,6 +1,7 @@
 """Reads checkpoints, and says in plain words why one cannot be loaded."""
 
-from pathlib import Path
+import os
+import re
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -53,44 +54,57 @@ def latest(model_dir: str) -> str | None:
     Raises CheckpointError when there was one, but it cannot be found any more: to start
     anew in silence would overwrite what is left.
     """
-    state_file = Path(model_dir, "checkpoint")
-    if not state_file.exists():
+    state_file = os.path.join(model_dir, "checkpoint")
+    if not tf.io.gfile.exists(state_file):
         return None
-    left = ", ".join(Path(path).name for path in all_checkpoints(model_dir)) or "none"
-    advice = (
-        f'Name one of those that are there ({left}) in it, or remove "{state_file}".'
-    )
     state = tf.train.get_checkpoint_state(model_dir)
     if state is None:
-        raise CheckpointError(f"{state_file}: cannot be read. {advice}")
-    path = state.model_checkpoint_path
-    if not all(tf.io.gfile.glob(f"{path}.{part}*") for part in ("index", "data-")):
-        raise CheckpointError(
-            f"{state_file}: names {path}, whose files are missing. {advice}"
-        )
-    return str(path)
+        wrong = "cannot be read"
+    elif not _is_there(state.model_checkpoint_path):
+        wrong = f"names {state.model_checkpoint_path}, whose files are missing"
+    else:
+        return str(state.model_checkpoint_path)
+    names = [os.path.basename(path) for path in all_checkpoints(model_dir)]
+    raise CheckpointError(
+        f"{state_file}: {wrong}. Name one of those that are there "
+        f'({", ".join(names) or "none"}) in it, or remove "{state_file}".'
+    )
+
+
+def _is_there(path: str) -> bool:
+    folder, name = os.path.split(path)
+    files = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
+    parts = [file.removeprefix(name) for file in files if file.startswith(name)]
+    return all(any(p.startswith(s) for p in parts) for s in (".index", ".data-"))
 
 
 def all_checkpoints(model_dir: str) -> list[str]:
     """The paths of all checkpoints kept in `model_dir`, oldest first."""
     # The state file lists only the newest one when all are kept.
-    indexes = Path(model_dir).glob("model.ckpt-*.index")
-    paths = [str(path.with_suffix("")) for path in indexes]
-    return sorted(paths, key=lambda path: int(path.rpartition("-")[2]))
+    files = tf.io.gfile.listdir(model_dir) if tf.io.gfile.isdir(model_dir) else []
+    found = [re.fullmatch(r"model\.ckpt-(\d+)\.index", file) for file in files]
+    steps = sorted(int(match[1]) for match in found if match)
+    return [os.path.join(model_dir, f"model.ckpt-{step}") for step in steps]
 
 
 def latest_global_step(model_dir: str) -> int:
     """The global step of the newest checkpoint in `model_dir`; 0 if there is none."""
     path = latest(model_dir)
-    return int(_load(path, tf.train.load_variable, "global_step")) if path else 0
+    if path is None:
+        return 0
+    if "global_step" in dict(_load(path, tf.train.list_variables)):
+        return int(_load(path, tf.train.load_variable, "global_step"))
+    # A saver that renames: the number in the file's name is the step too.
+    number = re.search(r"-(\d+)$", path)
+    return int(number[1]) if number else 0
 
 
 def check_fits(path: str, scaffold: Any) -> None:
     """Refuse a checkpoint that lacks variables of the graph, or has other shapes.
 
-    A scaffold with a saver of its own decides by itself what is loaded.
+    A saver of the user's own decides by itself what is loaded.
     """
-    if scaffold.saver is not None:
+    if scaffold.saver is not None or tf1.get_collection(tf1.GraphKeys.SAVERS):
         return
     variables = tf1.global_variables()
     stored = dict(_load(path, tf.train.list_variables))

@@ -270,9 +270,14 @@ def _choose_model_dir(given: Any, configured: str | None) -> str:
             f"model_dir is {os.fspath(given)!r} and config.model_dir is "
             f"{configured!r}; give one of them"
         )
-    directory = given or configured
+    directory = os.fspath(given or configured or "")
+    if wild := set("*?[") & set(directory):
+        raise UsageError(
+            f"model_dir is {directory!r}: TensorFlow cannot load checkpoints from a "
+            f"folder with {' '.join(sorted(wild))} in its path. Take another name"
+        )
     if directory:
-        return os.fspath(directory)
+        return directory
     directory = tempfile.mkdtemp()
     log.warning("No model_dir: using the temporary folder %s", directory)
     return directory

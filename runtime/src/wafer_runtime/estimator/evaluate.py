@@ -77,10 +77,11 @@ def _run(
     with sessions.open_session(
         setup.config, built, all_hooks, checkpoint_filename_with_path=path
     ) as session:
-        run_steps(session, steps_loop, all_hooks, 0, steps or hooks_lib.NEVER)
+        asked = interrupts.noted_in_evaluation
+        stop = steps or hooks_lib.NEVER
+        run_steps(session, steps_loop, all_hooks, 0, stop, stop_asked=asked)
         results: dict[str, Any] = run_unhooked(session, values)
-        if signum := interrupts.noted():
-            # Of the training around this evaluation; the checkpoint is that step's.
+        if signum := asked():
             raise TrainingInterrupted(signum, int(results["global_step"]))
         return results
 

@@ -13,6 +13,7 @@ class _Request:
     signum: int | None = None
 
 
+_saved = contextvars.ContextVar("_saved", default=False)
 _open = contextvars.ContextVar[_Request | None]("_open", default=None)
 
 
@@ -20,6 +21,21 @@ def noted() -> int | None:
     """The signal that asked the training around this call to stop, if one did."""
     request = _open.get()
     return request.signum if request else None
+
+
+def noted_in_evaluation() -> int | None:
+    """The same in an evaluation, which may end at once only if all steps are saved."""
+    return noted() if _saved.get() else None
+
+
+@contextlib.contextmanager
+def all_steps_saved() -> Iterator[None]:
+    """While open, every step of the training around this call is in a checkpoint."""
+    token = _saved.set(True)
+    try:
+        yield
+    finally:
+        _saved.reset(token)
 
 
 @contextlib.contextmanager
@@ -33,7 +49,8 @@ def signals_noted() -> Iterator[None]:
         yield
         return
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    previous = {n: h for n, h in handlers.items() if h is not signal.SIG_IGN}
+    # None: a handler that Python could not put back.
+    previous = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
     request = _Request()
 
     def note(signum: int, _: object) -> None:
@@ -52,6 +69,4 @@ def signals_noted() -> Iterator[None]:
 
 def _restore(previous: Mapping[signal.Signals, object]) -> None:
     for number, handler in previous.items():
-        # None: installed by something else than Python, and not ours to name.
-        if handler is not None:
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        signal.signal(number, handler)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wafer_runtime.errors import InputFnError
 from wafer_runtime.estimator import interrupts
-from wafer_runtime.estimator.hooks import NEVER, Every, check_finite, next_wanted
+from wafer_runtime.estimator.hooks import NEVER, Every, next_wanted
 from wafer_runtime.estimator.steps import Result, Steps
 
 log = logging.getLogger("wafer_runtime")
@@ -65,6 +65,7 @@ def run_steps(
     start: int,
     stop: int,
     reporter: Reporter | None = None,
+    stop_asked: Callable[[], int | None] = interrupts.noted,
 ) -> int:
     """Run until the counter reaches `stop`, the data end, or a stop is asked for.
 
@@ -73,7 +74,7 @@ def run_steps(
     """
     step, at_most = start, 1
     with _progress(start, stop) as bar:
-        while step < stop and not session.should_stop() and not interrupts.noted():
+        while step < stop and not session.should_stop() and not stop_asked():
             hooked = next_wanted(hooks, step)
             until = min(
                 stop, hooked - 1, reporter.next_step(step) if reporter else stop
@@ -86,8 +87,6 @@ def run_steps(
                     result = steps.run_one(session)
             except tf.errors.OutOfRangeError:
                 return _at_the_end(steps.read_counter(session), start)
-            if steps.stop_at_non_finite:
-                check_finite(*result)
             if reporter:
                 reporter.see(result)
             seconds_a_step = (time.perf_counter() - began) / max(1, result.step - step)

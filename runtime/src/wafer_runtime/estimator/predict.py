@@ -80,7 +80,10 @@ def _batches(session: Any, wanted: Any) -> Iterator[Any]:
                 batch = session.run(wanted)
             except tf.errors.OutOfRangeError:
                 return
-            yield batch
+            try:
+                yield batch
+            except GeneratorExit:
+                return  # enough samples: an end like any other, for the hooks too
 
 
 def _open(
@@ -124,11 +127,11 @@ def _samples(batches: Iterator[Any]) -> Iterator[Any]:
         if not isinstance(batch, Mapping):
             yield from batch
             continue
-        sizes = {name: len(value) for name, value in batch.items()}
-        if len(set(sizes.values())) > 1:
+        shapes = {name: np.shape(value) for name, value in batch.items()}
+        if len({shape[:1] for shape in shapes.values()}) > 1 or () in shapes.values():
             raise ModelFnError(
-                f"Predictions have different batch sizes: {sizes}. Give all of them "
+                f"Predictions have different batch sizes: {shapes}. Give all of them "
                 "the batch dimension, or call predict(yield_single_examples=False)."
             )
-        for i in range(next(iter(sizes.values()))):
+        for i in range(next(iter(shapes.values()))[0]):
             yield {name: value[i] for name, value in batch.items()}

@@ -7,6 +7,9 @@ operation's seeds and a count of batches that goes on from the global step. So t
 may run one at a time or many in a call, and a resumed run draws what the uninterrupted
 one would have drawn. Random operations inside functions (tf.function, tf.cond, loops)
 and those without a twin here stay as they are, and keep the step out of the loop.
+
+The operations replaced stay in the graph: who fetches one by its name gets numbers that
+the step did not use. Fetch what is computed from them instead.
 """
 
 import random
@@ -17,8 +20,10 @@ from typing import Any
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
+from wafer_runtime.estimator.graph import ancestors
+
 _PHILOX = 1
-TWINS: dict[str, Callable[..., Any]] = {
+_TWINS: dict[str, Callable[..., Any]] = {
     "RandomUniform": tf.raw_ops.StatelessRandomUniformV2,
     "RandomStandardNormal": tf.raw_ops.StatelessRandomNormalV2,
     "TruncatedNormal": tf.raw_ops.StatelessTruncatedNormalV2,
@@ -34,7 +39,7 @@ def tie_to_batch(
     Returns the operation that counts a batch, to be run with each, and the one that
     starts the count, once the global step is loaded.
     """
-    random_ops = [op for op in ancestors(targets) if op.type in TWINS]
+    random_ops = [op for op in ancestors(targets) if _can_replace(op)]
     if not random_ops:
         return tf.no_op(), tf.no_op()
     # Not the global step itself: a model may advance it once in several batches.
@@ -54,16 +59,9 @@ def tie_to_batch(
     return count.assign(batch + 1, read_value=False), count.initializer
 
 
-def ancestors(targets: Iterable[tf.Operation]) -> list[tf.Operation]:
-    """`targets` and all operations that they depend on, in a stable order."""
-    seen: dict[tf.Operation, None] = {}
-    stack = list(targets)
-    while stack:
-        op = stack.pop()
-        if op not in seen:
-            seen[op] = None
-            stack += [t.op for t in op.inputs] + list(op.control_inputs)
-    return list(seen)
+def _can_replace(op: tf.Operation) -> bool:
+    # A loop or branch of TensorFlow 1 cannot use what is outside it as it is.
+    return op.type in _TWINS and op._get_control_flow_context() is None
 
 
 def _key(op: tf.Operation, unseeded: int) -> int:
@@ -81,7 +79,7 @@ def _replace(op: tf.Operation, key: int, counter: tf.Tensor) -> None:
     else:
         bounds = {"dtype": op.get_attr("dtype")}
     with tf.control_dependencies(op.control_inputs), tf.device(op.device):
-        twin = TWINS[op.type](
+        twin = _TWINS[op.type](
             shape=op.inputs[0],
             key=tf.constant([key], tf.uint64),
             counter=counter,

@@ -68,10 +68,11 @@ def open_session(
     try:
         return tf1.train.MonitoredSession(creator, hooks=[input_hook, *hooks])
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+        loaded = ", ".join(filter(None, checkpoint.values()))
         raise CheckpointError(
-            f"{', '.join(filter(None, checkpoint.values()))}: a checkpoint there is "
-            f"damaged: {error.message}. Remove its files, and name an older one in the "
-            'file "checkpoint" beside them.'
+            f"A checkpoint of {loaded}, or one that model_fn names, is damaged: "
+            f"{error.message}. Remove its files, and name an older one in the file "
+            '"checkpoint" beside them.'
         ) from error
 
 

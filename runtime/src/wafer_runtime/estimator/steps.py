@@ -12,7 +12,8 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from tensorflow.python.framework import op_def_registry
 
-from wafer_runtime.estimator import random_ops
+from wafer_runtime.estimator.graph import ancestors
+from wafer_runtime.estimator.hooks import check_finite
 
 log = logging.getLogger("wafer_runtime")
 
@@ -61,10 +62,16 @@ class Steps:
         return Result(int(step), float(loss))
 
     def run_many(self, session: Any, until: int, at_most: int) -> Result:
-        """Steps until the counter reaches `until`, but `at_most` so many; no hooks."""
+        """Steps until the counter reaches `until`, but `at_most` so many; no hooks.
+
+        Raises NonFiniteLossError if it has to stop for that.
+        """
         feed = {self._until: until, self._at_most: at_most}
         _, step, loss = run_unhooked(session, self._many, feed)
-        return Result(int(step), float(loss))
+        result = Result(int(step), float(loss))
+        if self.stop_at_non_finite:
+            check_finite(*result)
+        return result
 
     def read_counter(self, session: Any) -> int:
         """The counter's value, without a step."""
@@ -72,9 +79,7 @@ class Steps:
 
     def _build_loop(self, counter: tf.Variable) -> Any:
         targets = [self.loss.op, self.counter_after.op]
-        handles = [
-            op.outputs[0] for op in random_ops.ancestors(targets) if _makes_handle(op)
-        ]
+        handles = [op.outputs[0] for op in ancestors(targets) if _makes_handle(op)]
         step_graph = _step_graph(targets, {handle.op.name for handle in handles})
         read = {name.removesuffix(":0") for n in step_graph.node for name in n.input}
         handles = [handle for handle in handles if handle.op.name in read]
@@ -121,7 +126,7 @@ def _makes_handle(op: tf.Operation) -> bool:
 
 def _step_graph(targets: list[tf.Operation], left_out: set[str]) -> Any:
     """What `targets` depend on as a GraphDef, without the operations `left_out`."""
-    wanted = {op.name for op in random_ops.ancestors(targets)} - left_out
+    wanted = {op.name for op in ancestors(targets)} - left_out
     step_graph = tf1.get_default_graph().as_graph_def()
     nodes = [node for node in step_graph.node if node.name in wanted]
     waits_for_left_out = {f"^{name}" for name in left_out}
@@ -137,7 +142,7 @@ def _obstacle(targets: list[tf.Operation], step_graph: Any) -> str | None:
     """Why these operations cannot run inside a loop, or None."""
     if not tf1.control_flow_v2_enabled():
         return "is built with control flow v2 disabled"
-    for op in random_ops.ancestors(targets):
+    for op in ancestors(targets):
         if any(t.dtype != t.dtype.base_dtype for t in op.outputs):
             return f'uses "{op.name}", a variable made with use_resource=False'
         if op.type.startswith("Mutable"):

@@ -16,6 +16,7 @@ from wafer_runtime.estimator import checkpoints, interrupts, random_ops, session
 from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
+from wafer_runtime.estimator.graph import ancestors
 from wafer_runtime.estimator.loop import Reporter, run_steps
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
@@ -81,7 +82,7 @@ def _events_flushed(directory: str) -> Iterator[None]:
 def _check_train_op(built: Built) -> None:
     """A train_op that leaves the global step alone would run for ever."""
     handle = built.global_step.handle
-    for op in random_ops.ancestors([built.spec.train_op]):
+    for op in ancestors([built.spec.train_op]):
         if op.type != "ReadVariableOp" and any(t is handle for t in op.inputs):
             return
     raise ModelFnError(
@@ -94,8 +95,9 @@ def _check_train_op(built: Built) -> None:
 def _warn_of_updates_left_out(train_op: tf.Operation) -> None:
     """Moving averages that never move give wrong evaluations, and no error."""
     updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
-    run = random_ops.ancestors([train_op])
-    if left_out := [update for update in updates if update not in run]:
+    ops = [getattr(update, "op", update) for update in updates]  # some are tensors
+    run = ancestors([train_op])
+    if left_out := [op for op in ops if op not in run]:
         log.warning(
             "%s: train_op leaves out %d updates, such as %s (made at %s): a moving "
             "average stays as it began. Use wafer_runtime.training.minimize, or "

@@ -78,13 +78,14 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
         spec = self._spec
         path = self._estimator.latest_checkpoint()
         assert path is not None  # called because one was saved
-        self.metrics = self._estimator.evaluate(
-            spec.input_fn,
-            steps=spec.steps,
-            hooks=list(spec.hooks or ()),
-            checkpoint_path=path,
-            name=spec.name,
-        )
+        with interrupts.all_steps_saved():
+            self.metrics = self._estimator.evaluate(
+                spec.input_fn,
+                steps=spec.steps,
+                hooks=list(spec.hooks or ()),
+                checkpoint_path=path,
+                name=spec.name,
+            )
         self._evaluated_at = global_step, time.monotonic()
         is_final = self._max_steps is not None and global_step >= self._max_steps
         self.exports = [

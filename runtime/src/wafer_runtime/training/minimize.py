@@ -38,18 +38,18 @@ def minimize(loss: tf.Tensor, optimizer: Mapping[str, Any]) -> tf.Operation:
         clipped = _decayed(_clipped(gradients, optimizer), variables, optimizer)
         return rule.apply_gradients(list(zip(clipped, variables, strict=True)))
 
-    def train(gradients: list[Any]) -> tf.Operation:
-        if batches_an_update == 1:
-            return update(gradients)
-        return _accumulated(gradients, variables, step, batches_an_update, update)
-
+    finite = None
     if scale.enabled:
         finite = tf.math.is_finite(tf.linalg.global_norm(gradients))
-        trained = tf.group(
-            _when(finite, lambda: train(gradients)), scale.updated(finite)
-        )
+    if batches_an_update > 1:
+        is_last = tf.equal((step + 1) % batches_an_update, 0)
+        trained = _accumulated(gradients, variables, finite, is_last, update)
+    elif finite is not None:
+        trained = _when(finite, lambda: update(gradients))
     else:
-        trained = train(gradients)
+        trained = update(gradients)
+    if finite is not None:
+        trained = tf.group(trained, scale.updated(finite))
     # Moving averages, such as batch normalisation's.
     updates = tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)
     with tf.control_dependencies([trained, *updates]):
@@ -83,33 +83,41 @@ def _decayed(
 def _accumulated(
     gradients: list[Any],
     variables: list[tf.Variable],
-    step: tf.Variable,
-    count: int,
+    finite: tf.Tensor | None,
+    is_last: tf.Tensor,
     update: Any,
 ) -> tf.Operation:
-    """Add to the sums; at the last of `count` batches, update by their mean."""
-    sums = [_sum_of_gradients(v) for v in variables]
-    added = [
-        s.assign_add(tf.cast(tf.convert_to_tensor(g), s.dtype), read_value=False)
-        for s, g in zip(sums, gradients, strict=True)
-    ]
+    """Add to the sums; at the last batch of a group, update by the mean.
+
+    A batch whose gradients are not `finite` is left out of sum and mean.
+    """
+    usable = tf.constant(True) if finite is None else finite
+    sums = [_sum(f"{v.op.name}/accumulated", v.shape) for v in variables]
+    count = _sum("accumulated_batches", [])
+    added = [count.assign_add(tf.cast(usable, tf.float32), read_value=False)]
+    for s, g in zip(sums, gradients, strict=True):
+        g = tf.cast(tf.convert_to_tensor(g), s.dtype)
+        g = g if finite is None else tf.where(finite, g, tf.zeros_like(g))
+        added.append(s.assign_add(g, read_value=False))
 
     def update_and_clear() -> tf.Operation:
-        means = [s.read_value() / count for s in sums]
-        with tf.control_dependencies([update(means)]):
+        # Read before they are cleared.
+        n, totals = count.read_value(), [s.read_value() for s in sums]
+        updated = _when(n > 0, lambda: update([t / n for t in totals]))
+        with tf.control_dependencies([updated, n, *totals]):
             return tf.group(
-                [s.assign(tf.zeros_like(s), read_value=False) for s in sums]
+                [s.assign(tf.zeros_like(s), read_value=False) for s in [*sums, count]]
             )
 
     with tf.control_dependencies(added):
-        return _when(tf.equal((step + 1) % count, 0), update_and_clear)
+        return _when(is_last, update_and_clear)
 
 
-def _sum_of_gradients(variable: tf.Variable) -> tf.Variable:
+def _sum(name: str, shape: Any) -> tf.Variable:
     with tf.init_scope():
         return tf1.get_variable(
-            f"{variable.op.name}/accumulated",
-            shape=variable.shape,
+            name,
+            shape=shape,
             dtype=tf.float32,
             initializer=tf1.zeros_initializer(),
             trainable=False,
