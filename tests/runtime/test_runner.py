@@ -222,10 +222,22 @@ def test_a_failing_generator_is_shown_with_its_line(run, batch):
 def test_a_model_dir_that_is_a_file_is_told_without_a_traceback(run, tmp_path):
     (tmp_path / "model").write_text("")
     code, err = run("-m", "train")
-    assert code == 1
-    assert err.startswith("Error: ")
-    assert f"{tmp_path}/model" in err
-    assert "Traceback" not in err
+    assert code == 2
+    assert err.startswith(f"Error: model_dir {tmp_path}/model: cannot be made: ")
+    assert "--model_dir" in err
+
+
+def test_a_device_that_is_not_there_is_refused(run):
+    code, err = run("-m", "train", "--device", "/gpu:7")
+    assert code == 2
+    assert err.startswith("Error: --device /gpu:7: TensorFlow finds ")
+
+
+def test_steps_and_max_steps_exclude_each_other_as_flags(run, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("-m", "train", "--steps", "1", "--max_steps", "2")
+    assert stopped.value.code == 2
+    assert "not allowed with argument --steps" in capsys.readouterr().err
 
 
 def test_a_bug_of_ours_keeps_its_traceback(params):

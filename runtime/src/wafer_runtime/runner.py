@@ -104,6 +104,13 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
             config.task_id,
         )
         return
+    try:
+        model_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParamsError(
+            f"model_dir {model_dir}: cannot be made: {error.strerror}. "
+            "Give another folder with --model_dir"
+        ) from None
     save_params(params, model_dir / f"params_{mode}.yaml")
     params["train_input"]["skip_batches"] = _batches_seen(params)
     estimator = CerebrasEstimator(model_fn, config=config, params=params)
@@ -114,11 +121,17 @@ def _check_device(name: str | None) -> None:
     import tensorflow as tf
 
     try:
-        tf.DeviceSpec.from_string(name or "")
+        wanted = tf.DeviceSpec.from_string(name or "")
     except ValueError:
         raise ParamsError(
             f"--device {name}: not a device of TensorFlow, such as /cpu:0 or /gpu:0"
         ) from None
+    there = tf.config.list_physical_devices(wanted.device_type)
+    if (wanted.device_index or 0) >= len(there):
+        raise ParamsError(
+            f"--device {name}: TensorFlow finds {len(there)} such devices here; leave "
+            "it out to run on what there is"
+        )
 
 
 def _batches_seen(params: dict[str, Any]) -> int:
@@ -200,7 +213,7 @@ def _users_mistake(error: Exception) -> str | None:
     # What the system refuses (a folder that is a file, a full disk) is no bug either.
     elif not lines and not isinstance(error, OSError):
         return None
-    return "\n  ".join([f"{type(error).__name__}: {message}", *lines])
+    return "\n  ".join([f"{type(error).__name__}: {message}", *dict.fromkeys(lines)])
 
 
 def _without_traces(message: str) -> str:
@@ -283,8 +296,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the configuration (default: %(default)s)")  # fmt: skip
     add("-o", "--model_dir", metavar="DIR", help="checkpoints, events, results")
     add("--cs_ip", metavar="ADDRESS", help="the CS system, or sim (not yet available)")
-    add("--steps", type=_positive, metavar="N", help="train N more steps")
-    add("--max_steps", type=_positive, metavar="N", help="train until step N in all")
+    steps = parser.add_mutually_exclusive_group().add_argument
+    steps("--steps", type=_positive, metavar="N", help="train N more steps")
+    steps("--max_steps", type=_positive, metavar="N", help="train until step N in all")
     add("--eval_steps", type=_positive, metavar="N", help="evaluate N batches")
     add("--validate_only", action="store_true", default=None,
         help="compile up to kernel matching (not yet available)")  # fmt: skip

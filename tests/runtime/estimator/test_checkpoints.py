@@ -1,11 +1,14 @@
 """Checkpoints that are there, damaged, gone, or of another model."""
 
+import resource
+import signal
+
 import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.errors import CheckpointError, UsageError
-from wafer_runtime.estimator import CSEstimatorSpec, all_checkpoints
+from wafer_runtime.estimator import CSEstimatorSpec, all_checkpoints, latest_global_step
 
 
 def test_a_model_of_another_shape_is_told_which_variables_differ(tmp_path):
@@ -139,3 +142,36 @@ def test_a_damaged_checkpoint_that_model_fn_names_is_not_blamed_on_model_dir(tmp
 
     with pytest.raises(CheckpointError, match="or one that model_fn names, is damaged"):
         toy.estimator(tmp_path / "new", {}, model_fn).train(toy.input_fn, steps=1)
+
+
+def test_a_step_that_cannot_be_read_is_damage_too(tmp_path):
+    toy.estimator(tmp_path, {}).train(toy.input_fn, steps=1)
+    data = tmp_path / "model.ckpt-1.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:4])
+    with pytest.raises(CheckpointError, match=r"model.ckpt-1: cannot be read"):
+        latest_global_step(str(tmp_path))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_no_damaged_one(tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    trained = toy.estimator(tmp_path, {"width": 4096})
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limit[1]))
+    try:
+        with pytest.raises(CheckpointError) as told:
+            trained.train(toy.input_fn, steps=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert "a checkpoint cannot be written: " in str(told.value)
+    assert "too large" in str(told.value)
+
+
+def test_paths_where_no_checkpoint_is_are_told_so(tmp_path):
+    trained = toy.estimator(tmp_path / "a", {}).train(toy.input_fn, steps=1)
+    path = str(tmp_path / "a" / "model.ckpt-9")
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        trained.evaluate(toy.input_fn, steps=1, checkpoint_path=path)
+    other = toy.estimator(tmp_path / "b", {}, warm_start_from=str(tmp_path / "none"))
+    with pytest.raises(CheckpointError, match="there is no such checkpoint"):
+        other.train(toy.input_fn, steps=1)

@@ -39,6 +39,8 @@ def warm_start(settings: WarmStartSettings) -> None:
             f"{source}: holds no checkpoint to warm-start from. "
             "Give the model_dir of a finished training, or a checkpoint's path."
         )
+    if not tf.io.gfile.isdir(source):
+        _load(source, tf.train.list_variables)  # raises what is plainer than warm_start
     try:
         tf1.train.warm_start(*settings)
     except (tf.errors.OpError, ValueError) as error:
@@ -136,7 +138,13 @@ def _misfit(variable: Any, stored: dict[str, list[int]]) -> str | None:
 def _load(path: str, function: Any, *args: Any) -> Any:
     try:
         return function(path, *args)
-    except (tf.errors.OpError, ValueError) as error:
+    except tf.errors.NotFoundError:
+        raise CheckpointError(
+            f"{path}: there is no such checkpoint; give its path without suffix, such "
+            "as model_dir/model.ckpt-100"
+        ) from None
+    # The reader turns what went wrong into these.
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: cannot be read: {error}. Remove its files, and name an older "
             'checkpoint in the file "checkpoint" beside them.'

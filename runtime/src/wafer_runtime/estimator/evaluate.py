@@ -79,7 +79,9 @@ def _run(
     ) as session:
         asked = interrupts.noted_in_evaluation
         stop = steps or hooks_lib.NEVER
-        run_steps(session, steps_loop, all_hooks, 0, stop, stop_asked=asked)
+        reached = run_steps(session, steps_loop, all_hooks, 0, stop, stop_asked=asked)
+        if steps and reached < steps and not asked():
+            log.warning("The data ended after %d of %d batches", reached, steps)
         results: dict[str, Any] = run_unhooked(session, values)
         if signum := asked():
             raise TrainingInterrupted(signum, int(results["global_step"]))

@@ -5,15 +5,16 @@ others ask for); one that defines neither `before_run` nor `after_run` needs non
 other hook sees every step.
 """
 
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
-from wafer_runtime.errors import NonFiniteLossError
+from wafer_runtime.errors import CheckpointError, NonFiniteLossError
 
 log = logging.getLogger("wafer_runtime")
 
@@ -134,6 +135,25 @@ class CheckpointHook(tf1.train.CheckpointSaverHook):
     def __init__(self, *args: Any, save_steps: int | None = None, **kwargs: Any):
         super().__init__(*args, save_steps=save_steps, **kwargs)
         self._every = save_steps
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        with self._failures_told():
+            super().after_create_session(session, coord)
+
+    def _save(self, session: Any, step: int) -> Any:
+        with self._failures_told():
+            return super()._save(session, step)
+
+    @contextlib.contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason = str(error.message).partition("\n\t [[")[0].splitlines()[-1]
+            raise CheckpointError(
+                f"{self._checkpoint_dir}: a checkpoint cannot be written: {reason}. "
+                "Make room, or give another --model_dir; those before it are unharmed."
+            ) from error
 
     def next_step(self, step: int) -> int:
         last = self._timer.last_triggered_step()

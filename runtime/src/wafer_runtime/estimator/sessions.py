@@ -68,6 +68,8 @@ def open_session(
     try:
         return tf1.train.MonitoredSession(creator, hooks=[input_hook, *hooks])
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+        if error.op is None or not error.op.type.startswith("Restore"):
+            raise
         loaded = ", ".join(filter(None, checkpoint.values()))
         raise CheckpointError(
             f"A checkpoint of {loaded}, or one that model_fn names, is damaged: "
