@@ -28,7 +28,7 @@ def test_a_name_is_all_it_needs(tmp_path, cli, template):
         "author": "",
         "model": "mlp",
         "data": "digits",
-        "mixed_precision": False,
+        "mixed_precision": "none",
         "optimizer": "adam",
         "system": "wse2",
         "slurm": False,
@@ -67,7 +67,7 @@ BAD = [
     ("description", "tab\tstop"),
     ("author", "Ada\x7f"),
     ("author", "Ada\ufffe"),
-    ("model", "cnn"),
+    ("model", "rnn"),
     ("model", ""),
     ("model", "m\u00fclp \U0001f600"),
     ("data", "mnist"),
@@ -111,7 +111,7 @@ def test_the_command_line_ends_with_the_reason(tmp_path, cli, template):
     done = cli("copy", *options, template, "x", cwd=tmp_path, expect=1)
     assert done.stderr.splitlines()[-1] == (
         "ValueError: Validation error for question 'optimizer': "
-        '"sdg" is not one of sgd, momentum, adam, adamw, rmsprop; for example sgd'
+        '"sdg" is not one of sgd, momentum, adam, adamw, rmsprop, lamb; for example sgd'
     )
     assert not (tmp_path / "x").exists()
 

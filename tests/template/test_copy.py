@@ -98,8 +98,8 @@ def test_make_runs_what_it_says(tmp_path, render, environment, model):
 @pytest.mark.parametrize(
     ("question", "part", "line"),
     [
-        ("model", "_model/mlp.jinja", "default: [mlp, blank]"),
-        ("data", "_data/digits.jinja", "else ['digits']"),
+        ("model", "_model/mlp.jinja", "default: [mlp, cnn, unet, encoder, decoder, blank]"),
+        ("data", "_data/digits.jinja", "'mlp': ['digits', 'csv', 'npz', 'tfrecord']"),
     ],
 )
 def test_one_more_choice_is_one_file_and_one_word(
@@ -112,8 +112,11 @@ def test_one_more_choice_is_one_file_and_one_word(
     config = extended / "copier.yml"
     text = config.read_text()
     assert line in text
-    other = line.replace("mlp", "mlp, other").replace("'digits'", "'digits', 'other'")
-    config.write_text(text.replace(line, other))
+    other = line.replace("[mlp", "[mlp, other").replace("['digits'", "['digits', 'other'")
+    text = text.replace(line, other)
+    if question == "model":
+        text = text.replace("{'mlp': [", "{'other': ['digits'], 'mlp': [")
+    config.write_text(text)
 
     options = ("--defaults", "-d", "project_name=x", "-d", f"{question}=other")
     cli("copy", *options, extended, "x", cwd=tmp_path)

@@ -9,7 +9,46 @@ import pytest
 import tensorflow as tf
 
 RUNTIME = str(Path(__file__).parents[2] / "runtime" / "src")
-OPTIMIZERS = ["sgd", "momentum", "adam", "adamw", "rmsprop"]
+OPTIMIZERS = ["sgd", "momentum", "adamw", "rmsprop", "lamb"]
+# All but those of tensorflow-datasets, which a user has to install and prepare.
+PAIRS = [
+    ("mlp", "digits"),
+    ("mlp", "csv"),
+    ("mlp", "npz"),
+    ("mlp", "tfrecord"),
+    ("cnn", "digits"),
+    ("cnn", "images"),
+    ("cnn", "npz"),
+    ("cnn", "tfrecord"),
+    ("unet", "digits"),
+    ("unet", "images"),
+    ("unet", "npz"),
+    ("unet", "tfrecord"),
+    ("encoder", "text"),
+    ("encoder", "tfrecord"),
+    ("decoder", "text"),
+    ("decoder", "tfrecord"),
+    ("blank", "blank"),
+]
+# Every model and every kind of data, as a user runs them, one run after the other.
+COVERING = [
+    ("mlp", "digits"),
+    ("mlp", "csv"),
+    ("cnn", "images"),
+    ("unet", "npz"),
+    ("encoder", "text"),
+    ("decoder", "tfrecord"),
+]
+EVERY_MODE = """
+import sys
+from run import load_model
+from utils import set_defaults
+from wafer_runtime import runner
+
+for words in sys.argv[1:]:
+    code = runner.main(load_model, set_defaults, words.split())
+    assert code == 0, (words, code)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -20,45 +59,94 @@ def python(run):
     )
 
 
+@pytest.fixture
+def project(tmp_path, render, python):
+    """`project(model, data)` renders one, with its data written if it has a writer."""
+
+    def make(model, data, **answers):
+        kind = {} if data == "blank" else {"data": data}
+        path = render(tmp_path / "project", model=model, **kind, **answers)
+        if (path / "write_data.py").exists():
+            python("write_data.py", "data", cwd=path)
+        return path
+
+    return make
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mlp", "blank"])
-def test_its_own_tests_pass(tmp_path, render, python, model):
-    project = render(tmp_path / "project", model=model)
-    python("-m", "pytest", "-p", "no:cacheprovider", cwd=project)
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+def test_its_own_tests_pass(project, python, model, data):
+    path = project(model, data)
+    python("-m", "pytest", "-p", "no:cacheprovider", cwd=path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "mixed_precision"),
-    [(optimizer, False) for optimizer in OPTIMIZERS] + [("adam", True)],
+    [(optimizer, "none") for optimizer in OPTIMIZERS]
+    + [("adam", "float16"), ("adam", "bfloat16")],
 )
-def test_it_learns_the_digits(tmp_path, render, python, optimizer, mixed_precision):
-    answers = {"optimizer": optimizer, "mixed_precision": mixed_precision}
-    project = render(tmp_path / "project", **answers)
-    done = python("run.py", "--mode", "train_and_eval", cwd=project)
+def test_it_learns_the_digits(project, python, optimizer, mixed_precision):
+    path = project(
+        "mlp", "digits", optimizer=optimizer, mixed_precision=mixed_precision
+    )
+    done = python("run.py", "--mode", "train_and_eval", cwd=path)
     accuracies = re.findall(r"accuracy = ([0-9.]+)", done.stderr)
     assert float(accuracies[-1]) >= 0.97
 
 
 @pytest.mark.slow
-def test_training_in_parts_ends_with_the_same_weights(tmp_path, render, python):
-    project = render(tmp_path / "project")
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("mlp", "digits"),
+        ("cnn", "digits"),
+        ("unet", "digits"),
+        ("encoder", "text"),
+        ("decoder", "text"),
+    ],
+)
+def test_it_reaches_what_its_readme_says(project, python, model, data):
+    path = project(model, data)
+    text = " ".join((path / "README.md").read_text().split())
+    metric, least = re.search(r"end with `(\w+)` of at least ([0-9.]+)", text).groups()
+    python("run.py", "--mode", "train", cwd=path)
+    done = python("run.py", "--mode", "eval", cwd=path)
+    [value] = re.findall(rf"[ ,]{metric} = ([0-9.]+)", done.stderr)
+    assert float(value) >= float(least)
+    [seconds] = re.findall(r"samples in ([0-9.]+) seconds", done.stderr) or [0]
+    assert float(seconds) < 120
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "data"), COVERING)
+def test_training_in_parts_ends_with_the_same_weights(project, python, model, data):
+    path = project(model, data)
+    runs = ["-m train -o whole --max_steps 12"]
+    runs += [f"-m train -o parts --max_steps {steps}" for steps in (5, 12)]
+    runs += ["-m eval -o parts --eval_steps 2", "-m predict -o parts"]
+    python("-c", EVERY_MODE, *runs, cwd=path)
+    assert (path / "parts" / "predict" / "outputs.npz").exists()
     weights = []
-    for model_dir, parts in (("whole", [90]), ("parts", [37, 60, 90])):
-        words = ("run.py", "--mode", "train", "--model_dir", model_dir, "--max_steps")
-        for max_steps in parts:
-            python(*words, max_steps, cwd=project)
-        reader = tf.train.load_checkpoint(str(project / model_dir))
+    for folder in ("whole", "parts"):
+        reader = tf.train.load_checkpoint(str(path / folder))
         names = reader.get_variable_to_shape_map()
         weights.append({name: reader.get_tensor(name) for name in names})
     np.testing.assert_equal(*weights)
 
 
-def test_a_blank_says_what_to_fill_in(tmp_path, render, python):
-    project = render(tmp_path / "project", model="blank")
-    done = python("run.py", "--mode", "train", cwd=project, expect=1)
+def test_a_blank_says_what_to_fill_in(project, python):
+    path = project("blank", "blank")
+    done = python("run.py", "--mode", "train", cwd=path, expect=1)
     last = done.stderr.splitlines()[-1]
     assert re.match("Error: .*fill this in: input_fn in data.py", last)
+
+
+def test_without_its_data_a_project_says_how_to_make_them(tmp_path, render, python):
+    path = render(tmp_path / "project", model="mlp", data="csv")
+    done = python("run.py", "--mode", "train", cwd=path, expect=2)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: data_dir: data/train is no folder; wanted files")
 
 
 @pytest.mark.parametrize(
@@ -67,9 +155,9 @@ def test_a_blank_says_what_to_fill_in(tmp_path, render, python):
 def test_the_readme_is_honest_about_what_is_missing(
     tmp_path, render, python, flag, value
 ):
-    project = render(tmp_path / "project")
+    path = render(tmp_path / "project")
     words = ("run.py", "--mode", "train", f"--{flag}", *value)
-    done = python(*words, cwd=project, expect=2)
+    done = python(*words, cwd=path, expect=2)
     [line] = done.stderr.splitlines()
     assert re.match(f"Error: --{flag}.* not in release", line)
 
@@ -85,11 +173,11 @@ def test_the_readme_is_honest_about_what_is_missing(
 def test_a_mistake_in_params_yaml_shows_at_once(
     tmp_path, render, python, key, value, reason
 ):
-    project = render(tmp_path / "project")
-    params = project / "configs" / "params.yaml"
+    path = render(tmp_path / "project")
+    params = path / "configs" / "params.yaml"
     text = params.read_text()
     assert key in text
     params.write_text(text.replace(key, value, 1))
-    done = python("run.py", "--mode", "train", cwd=project, expect=2)
+    done = python("run.py", "--mode", "train", cwd=path, expect=2)
     [line] = done.stderr.splitlines()
     assert re.match(f"Error: .*{reason}", line)

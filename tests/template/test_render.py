@@ -1,8 +1,10 @@
 """What a project looks like, for every combination of answers."""
 
+import importlib.util
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,48 +13,83 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+DATA = {
+    "mlp": ["digits", "csv", "npz", "tfrecord"],
+    "cnn": ["digits", "images", "npz", "tfds", "tfrecord"],
+    "unet": ["digits", "images", "npz", "tfds", "tfrecord"],
+    "encoder": ["text", "tfrecord"],
+    "decoder": ["text", "tfrecord"],
+    "blank": ["blank"],
+}
 CHOICES = {
-    "model": ["mlp", "blank"],
-    "mixed_precision": [False, True],
-    "optimizer": ["sgd", "momentum", "adam", "adamw", "rmsprop"],
+    "mixed_precision": ["none", "float16", "bfloat16"],
+    "optimizer": ["sgd", "momentum", "adam", "adamw", "rmsprop", "lamb"],
     "system": ["wse1", "wse2", "wse3"],
     "slurm": [False, True],
 }
-# Each model has one kind of data: the question is not asked for a blank one.
-DATA = {"mlp": "digits", "blank": "blank"}
+CONFIGS = {
+    "cnn": {"resnet50"},
+    "unet": {"unet_512"},
+    "encoder": {"bert_base", "bert_large"},
+    "decoder": {"gpt2_small", "gpt2_medium", "gpt2_xl", "gptj_size"},
+}
+REQUIREMENTS = {
+    "digits": {"scikit-learn"},
+    "text": {"tokenizers"},
+    "images": {"pillow"},
+    "tfds": {"tensorflow-datasets"},
+}
+WRITTEN = {"csv", "images", "npz", "tfrecord"}
+PAIRS = [(model, data) for model, kinds in DATA.items() for data in kinds]
 
-# Rendering them all takes 20 s; one worker does it for all tests here.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every project")]
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def projects(tmp_path_factory, render):
-    """(answers, project) for every combination, all projects side by side."""
+def group(pair):
+    """Rendering takes 20 s; one worker does it for all tests of a pair."""
+    mark = pytest.mark.xdist_group("-".join(pair))
+    return pytest.param(pair, marks=mark, id="-".join(pair))
+
+
+@pytest.fixture(scope="module", params=[group(pair) for pair in PAIRS])
+def projects(request, tmp_path_factory, render):
+    """(answers, project) for every combination with one model and its data."""
+    model, data = request.param
     parent = tmp_path_factory.mktemp("projects")
+    asked = {"model": model} if model == "blank" else {"model": model, "data": data}
     combinations = [
-        dict(zip(CHOICES, values, strict=True))
+        asked | dict(zip(CHOICES, values, strict=True))
         for values in itertools.product(*CHOICES.values())
     ]
-    return [
-        (answers, render(parent / "-".join(map(str, answers.values())), **answers))
-        for answers in combinations
+    yield [
+        (answers | {"data": data}, render(parent / str(number), **answers))
+        for number, answers in enumerate(combinations)
     ]
+    shutil.rmtree(parent)
 
 
-def test_every_choice_is_rendered(template):
+def test_every_choice_is_rendered(template, render, tmp_path):
     config = yaml.safe_load((template / "copier.yml").read_text())
-    for question in ("model", "optimizer", "system"):
-        assert config[f"known_{question}s"]["default"] == CHOICES[question]
+    assert config["known_models"]["default"] == list(DATA)
+    for question, values in CHOICES.items():
+        known = config.get(f"known_{question.removeprefix('mixed_')}s")
+        assert known is None or known["default"] == values
     parts = template / "template"
     assert {path.stem for path in (parts / "_model").iterdir()} == set(DATA)
-    assert {path.stem for path in (parts / "_data").iterdir()} == set(DATA.values())
+    kinds = {data for kinds in DATA.values() for data in kinds}
+    assert {path.stem for path in (parts / "_data").iterdir()} == kinds
+    for model, offered in DATA.items():
+        with pytest.raises(ValueError, match=f"is not one of {', '.join(offered)};"):
+            render(tmp_path / model, model=model, data="no such data")
 
 
 def test_exact_tree(projects, read, kept, following, slurm_files):
     for answers, project in projects:
-        tree = set(read(project))
+        configs = {f"configs/{n}.yaml" for n in CONFIGS.get(answers["model"], ())}
+        writer = {"write_data.py"} if answers["data"] in WRITTEN else set()
         scripts = slurm_files if answers["slurm"] else set()
-        assert tree == kept | following | scripts, answers
+        tree = set(read(project))
+        assert tree == kept | following | configs | writer | scripts, answers
         executable = {name for name in tree if os.access(project / name, os.X_OK)}
         assert executable == scripts - {"train.sbatch"}, answers
 
@@ -74,15 +111,20 @@ def test_no_white_space_is_left(projects, read):
 
 def test_files_say_what_was_answered(projects):
     for answers, project in projects:
-        params = yaml.safe_load((project / "configs" / "params.yaml").read_text())
-        assert params["model"]["mixed_precision"] is answers["mixed_precision"]
-        assert params["optimizer"]["optimizer_type"] == answers["optimizer"]
-        assert params["runconfig"]["system"] == answers["system"]
-        scale = params["optimizer"]["loss_scaling_factor"]
-        assert (scale == "dynamic") is answers["mixed_precision"]
+        for path in (project / "configs").iterdir():
+            params = yaml.safe_load(path.read_text())
+            precision = answers["mixed_precision"]
+            assert params["model"]["mixed_precision"] == (
+                False if precision == "none" else precision
+            )
+            assert params["optimizer"]["optimizer_type"] == answers["optimizer"]
+            assert params["runconfig"]["system"] == answers["system"]
+            scale = params["optimizer"]["loss_scaling_factor"]
+            assert (scale == "dynamic") is (precision == "float16")
 
         recorded = yaml.safe_load((project / ".copier-answers.yml").read_text())
-        assert recorded.items() >= answers.items()
+        asked = {k: v for k, v in answers.items() if v != "blank" or k == "model"}
+        assert recorded.items() >= asked.items()
         assert ("data" in recorded) is (answers["model"] != "blank")
 
 
@@ -90,16 +132,29 @@ def test_requirements(projects, pyproject):
     for answers, project in projects:
         settings = pyproject(project)
         requirements = map(Requirement, settings["project"]["dependencies"])
-        data = {"digits": {"scikit-learn"}, "blank": set()}[DATA[answers["model"]]]
-        assert {r.name for r in requirements} == {"wafer-runtime"} | data
+        wanted = REQUIREMENTS.get(answers["data"], set())
+        if (answers["data"], answers["model"]) in (
+            ("tfrecord", "cnn"),
+            ("tfrecord", "unet"),
+        ):
+            wanted = {"pillow"}
+        assert {r.name for r in requirements} == {"wafer-runtime"} | wanted
         modules = settings["tool"]["setuptools"]["py-modules"]
         assert modules == sorted(path.stem for path in project.glob("*.py"))
 
 
-def test_python_compiles(projects):
-    for _, project in projects:
+def test_python_compiles_and_imports(projects):
+    texts = {}
+    for answers, project in projects:
         for path in project.rglob("*.py"):
+            texts.setdefault(path.read_text(), path)
             compile(path.read_text(), str(path), "exec")
+    if answers["data"] == "tfds":
+        return  # that package is the user's to install
+    for path in texts.values():
+        if path.stem in ("model", "data", "utils", "write_data"):
+            spec = importlib.util.spec_from_file_location("generated", path)
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 @pytest.mark.parametrize("check", [["check"], ["format", "--check"]])

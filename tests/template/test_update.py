@@ -7,7 +7,7 @@ CHANGED = {
     "Makefile": "\nclean:\n\trm -rf model_dir\n",
     "README.md.jinja": "\nMore.\n",
     "_model/mlp.jinja": "{% set more = 1 %}\n",
-    "configs/params.yaml.jinja": "\n# More.\n",
+    "_params.jinja": "\n# More.\n",
     "run.py.jinja": "\n# More.\n",
     "tests/test_model.py.jinja": "\n\ndef test_more():\n    pass\n",
 }
@@ -104,7 +104,9 @@ def test_a_kept_file_comes_back_new_when_it_was_removed(
     ("answers", "changed"),
     [
         ({"model": "blank"}, {"pyproject.toml"}),
-        ({"optimizer": "sgd", "mixed_precision": True, "system": "wse3"}, set()),
+        ({"model": "cnn"}, {"configs/resnet50.yaml"}),
+        ({"data": "csv"}, {"pyproject.toml", "write_data.py"}),
+        ({"optimizer": "sgd", "mixed_precision": "float16", "system": "wse3"}, set()),
         ({"slurm": False}, {"run_train", "srun_train", "train.sbatch", ".gitignore"}),
         ({"project_name": "y"}, {"pyproject.toml", "run.py", "train.sbatch"}),
         (
@@ -155,8 +157,8 @@ def test_back_from_a_blank_model(tmp_path, repository, cli, run):
 
 
 def test_a_wrong_answer_changes_nothing(project):
-    done = project.update("-d", "model=cnn", expect=1)
-    assert '"cnn" is not one of mlp, blank' in done.stderr
+    done = project.update("-d", "model=rnn", expect=1)
+    assert '"rnn" is not one of mlp, cnn, unet' in done.stderr
     assert not project.git("status", "--porcelain")
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+from google.protobuf.message import DecodeError
 
 from wafer_runtime.errors import BadRecordError, InputFnError, ParamsError
 
@@ -41,7 +43,8 @@ def files_in(config: Config, *patterns: str) -> list[str]:
             f"folder that holds {' or '.join(patterns)}"
         )
     folder = Path(config["data_dir"])
-    found = {str(p) for pattern in patterns for p in folder.rglob(pattern)}
+    matches = (path for pattern in patterns for path in folder.rglob(pattern))
+    found = {str(path) for path in matches if path.is_file()}
     if not found:
         state = "holds none" if folder.is_dir() else "is no folder"
         raise ParamsError(
@@ -160,6 +163,47 @@ def from_items(
     dataset = _map(dataset, loaded, config)
     dataset = dataset.filter(lambda is_good, _: is_good).map(lambda _, sample: sample)
     return _finished(_batches(dataset, config, training), finish, config)
+
+
+def from_dataset(
+    dataset: tf.data.Dataset,
+    config: Config,
+    training: bool,
+    run_config: Any = None,
+    finish: Finish | None = None,
+) -> tf.data.Dataset:
+    """Batches of a dataset of samples, which gives them in a fixed order."""
+    dataset = _shard(dataset, run_config)
+    if training and config["shuffle"]:
+        dataset = dataset.shuffle(_SHUFFLED_RECORDS, seed=config["shuffle_seed"])
+    return _finished(_batches(dataset, config, training), finish, config)
+
+
+def read_tfrecords(path: str) -> Iterator[bytes]:
+    """The records of a TFRecord file; DataLossError where it is damaged or cut off."""
+    yield from tf1.io.tf_record_iterator(path)
+
+
+def parse_example(record: bytes) -> dict[str, Any]:
+    """The features of a serialised tf.train.Example: arrays, or lists of bytes.
+
+    Raises ValueError if it is none.
+    """
+    try:
+        example = tf.train.Example.FromString(record)
+    except DecodeError:
+        raise ValueError("is no tf.train.Example") from None
+    return {
+        name: _values(feature) for name, feature in example.features.feature.items()
+    }
+
+
+def _values(feature: Any) -> Any:
+    kind = feature.WhichOneof("kind")
+    if kind is None:
+        return []
+    values = getattr(feature, kind).value
+    return list(values) if kind == "bytes_list" else np.array(values)
 
 
 class _Checked:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from wafer_runtime.errors import ParamsError
+from wafer_runtime.errors import BadRecordError, ParamsError
 
 log = logging.getLogger("wafer_runtime")
 
@@ -78,6 +78,25 @@ def _word_pieces(path: Path, texts: Any, vocab_size: int) -> Any:
     tokenizer.save(str(partial))
     partial.replace(path)
     return tokenizer
+
+
+def read_texts(files: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
+    """The text of each file; one that is not UTF-8 is an error, or skipped if told so.
+
+    config: `train_input` or `eval_input` of params.yaml.
+    """
+    texts = {}
+    for file in files:
+        try:
+            texts[file] = Path(file).read_text(encoding="utf-8")
+        except (UnicodeDecodeError, OSError) as error:
+            if config["on_bad_record"] != "skip":
+                raise BadRecordError(
+                    f"{file}: is no text in UTF-8: {error}. Correct or remove it, or "
+                    "set on_bad_record: skip"
+                ) from error
+            log.warning("Skipped %s: is no text in UTF-8: %s", file, error)
+    return texts
 
 
 def windows(tokens: Any, length: int, stride: int | None = None) -> Any:

@@ -86,9 +86,7 @@ def test_without_a_checkpoint_the_initial_model_is_evaluated(tmp_path):
 
 
 def test_a_missing_checkpoint_is_named(trained):
-    with pytest.raises(
-        CheckpointError, match=r"ckpt-7: there is no such checkpoint"
-    ):
+    with pytest.raises(CheckpointError, match=r"ckpt-7: there is no such checkpoint"):
         trained.evaluate(
             toy.input_fn, checkpoint_path=trained.model_dir + "/model.ckpt-7"
         )
