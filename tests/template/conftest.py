@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import copier
+import jinja2
 import pytest
 import yaml
 
@@ -137,6 +138,23 @@ def cli(run: Run) -> Run:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template that is no git repository: quick to render from."""
     return copy_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Jinja compiles each text once a session, not once a project: three times faster."""
+    compile_ = jinja2.Environment.compile
+    found: dict[Any, Any] = {}
+
+    def compile_once(environment: Any, source: Any, *details: Any, **named: Any) -> Any:
+        key = environment.undefined, source, details, tuple(named.items())
+        if key not in found:
+            found[key] = compile_(environment, source, *details, **named)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compile_once)
+        yield
 
 
 def render_project(source: Path, destination: Path, answers: dict[str, Any]) -> Path:
