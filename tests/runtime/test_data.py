@@ -262,6 +262,13 @@ def test_a_training_with_a_bad_record_ends_with_one_line(tmp_path, capsys):
     assert last.startswith(f"Error: {tmp_path}/a.csv, record 2: invalid literal")
 
 
+def test_hidden_files_are_no_data(tmp_path):
+    for name in ("a/b.csv", ".cache/c.csv", "a/.d.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1,2,3\n")
+    assert files_in({"data_dir": str(tmp_path)}, "*") == [str(tmp_path / "a/b.csv")]
+
+
 @pytest.mark.parametrize(
     ("data_dir", "message"),
     [

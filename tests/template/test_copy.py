@@ -5,8 +5,12 @@ import shutil
 import subprocess
 import sys
 
+from pathlib import Path
+
 import pytest
 import yaml
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -123,3 +127,41 @@ def test_one_more_choice_is_one_file_and_one_word(
     project = read(tmp_path / "x")
     assert set(project) == kept | following
     assert project[f"{question}.py"].startswith('"""Other. ')
+
+
+@pytest.mark.parametrize("kind", ["folder", "repository", "url", "tag"])
+def test_two_copies_from_anywhere_are_the_same(
+    tmp_path, cli, template, repository, read, kept, following, kind
+):
+    repository.release("v0.2.0", **{"run.py.jinja": "\n# Later.\n"})
+    source, options = {
+        "folder": (template, ()),
+        "repository": (repository.path, ()),
+        "url": ("git+" + repository.path.as_uri(), ()),
+        "tag": (repository.path, ("--vcs-ref", "v0.1.0")),
+    }[kind]
+    words = ("copy", "--defaults", "-d", "project_name=x", *options, source)
+    for name in ("one", "two"):
+        cli(*words, name, cwd=tmp_path)
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    assert one == two
+    assert set(one) == kept | following
+    assert ("# Later." in one["run.py"]) is (kind in ("repository", "url"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Blåbær Ω 模型", "it's \"quoted\" & <odd> $HOME `x` \\n {{y}} %", "#1: - [a]"]
+)
+def test_a_project_of_any_name_works(tmp_path, cli, template, run, pyproject, name):
+    folder = tmp_path / name.replace("/", "-")
+    options = ("--defaults", "-d", f"project_name={name}", "-d", f"description={name}")
+    cli("copy", *options, template, folder, cwd=tmp_path)
+    assert pyproject(folder)["project"]["description"] == name
+    source = str(ROOT / "runtime" / "src")
+    done = run(sys.executable, "run.py", "--help", cwd=folder, PYTHONPATH=source)
+    assert "--mode" in done.stdout
+    done = run(
+        sys.executable, "run.py", "-m", "train", "--cs_ip", "x", cwd=folder, expect=2,
+        PYTHONPATH=source,
+    )  # fmt: skip
+    assert done.stderr.startswith("Error: --cs_ip")

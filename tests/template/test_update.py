@@ -1,7 +1,12 @@
 """copier update does what the section "Updating" of a project's README.md says."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 import yaml
+
+ROOT = Path(__file__).parents[2]
 
 CHANGED = {
     "Makefile": "\nclean:\n\trm -rf model_dir\n",
@@ -179,3 +184,38 @@ def test_a_relative_source_is_found_again(tmp_path, repository, cli, run):
     repository.release("v0.2.0", **CHANGED)
     Project(path, cli, run).update()
     assert "clean:" in (path / "Makefile").read_text()
+
+
+def releases():
+    """The versions of this repository that people may have made projects from."""
+    words = ["git", "-C", str(ROOT), "tag", "--list", "v*"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    # An archive of the sources has no tags; its own state is a version all the same.
+    return done.stdout.split() or ["as it is"]
+
+
+@pytest.mark.parametrize("version", releases())
+def test_from_every_release_to_this_state(
+    tmp_path, repository, cli, run, fresh, read, kept, version
+):
+    """A project of each release, edited by its owner, updated to what is here now."""
+    if version == "as it is":
+        version = "v0.1.0"
+    else:
+        run("git", "fetch", "--quiet", "--tags", ROOT, cwd=repository.path)
+    repository.release("v99.0.0", **CHANGED)
+    path = tmp_path / "project"
+    options = ("--defaults", "-d", "project_name=x", "-d", "slurm=true")
+    words = ("copy", *options, "--vcs-ref", version, repository.path, path)
+    cli(*words, cwd=tmp_path)
+    project = Project(path, cli, run)
+    for name in kept:
+        with (path / name).open("a") as file:
+            file.write("# Mine.\n")
+    project.commit()
+    before = read(path)
+    project.update()
+    after, new = read(path), fresh()
+    assert set(after) == set(new)
+    for name in new:
+        assert after[name] == (before if name in kept else new)[name], name

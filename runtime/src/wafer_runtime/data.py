@@ -33,7 +33,9 @@ _SHUFFLED_RECORDS = 10_000
 
 
 def files_in(config: Config, *patterns: str) -> list[str]:
-    """The files of `data_dir` and its folders that fit one of the patterns, sorted.
+    """The files in `data_dir` and its folders that fit one of the patterns, sorted.
+
+    Hidden files are left out.
 
     Raises ParamsError when there is no data_dir, or nothing that fits in it.
     """
@@ -44,13 +46,17 @@ def files_in(config: Config, *patterns: str) -> list[str]:
         )
     folder = Path(config["data_dir"])
     matches = (path for pattern in patterns for path in folder.rglob(pattern))
-    found = {str(path) for path in matches if path.is_file()}
+    found = {str(p) for p in matches if p.is_file() and not _is_hidden(p, folder)}
     if not found:
         state = "holds none" if folder.is_dir() else "is no folder"
         raise ParamsError(
             f"data_dir: {folder} {state}; wanted files named {' or '.join(patterns)}"
         )
     return sorted(found)
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def from_arrays(
