@@ -9,6 +9,7 @@ cannot be parsed ends the run with BadRecordError, or, with `on_bad_record: skip
 left out, counted and logged.
 """
 
+import csv
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,9 +28,10 @@ log = logging.getLogger("wafer_runtime")
 Config = Mapping[str, Any]
 Finish = Callable[..., Any]
 # What a reader raises for data that are not as they should be; all else is a bug.
-_BAD = (ValueError, LookupError, OSError, tf.errors.OpError)
+_BAD = (ValueError, LookupError, OSError, EOFError, csv.Error, tf.errors.OpError)
 _FILES_AT_ONCE = 4
 _SHUFFLED_RECORDS = 10_000
+_SHUFFLED_BYTES = 2**28
 
 
 def files_in(config: Config, *patterns: str) -> list[str]:
@@ -74,6 +76,8 @@ def from_arrays(
     """
     flat = tf.nest.flatten(arrays)
     count = len(flat[0])
+    if not count:
+        raise InputFnError("The data hold not one sample; text has to fill a window")
     dataset = _shard(tf.data.Dataset.range(count), run_config)
     if training and config["shuffle"]:
         dataset = dataset.shuffle(count, seed=config["shuffle_seed"])
@@ -127,7 +131,7 @@ def from_files(
     if not by_file:
         dataset = _shard(dataset, run_config)
     if training and config["shuffle"]:
-        dataset = dataset.shuffle(_SHUFFLED_RECORDS, seed=config["shuffle_seed"])
+        dataset = dataset.shuffle(_buffer(spec), seed=config["shuffle_seed"])
     return _finished(_batches(dataset, config, training), finish, config)
 
 
@@ -181,7 +185,8 @@ def from_dataset(
     """Batches of a dataset of samples, which gives them in a fixed order."""
     dataset = _shard(dataset, run_config)
     if training and config["shuffle"]:
-        dataset = dataset.shuffle(_SHUFFLED_RECORDS, seed=config["shuffle_seed"])
+        buffer = _buffer(dataset.element_spec)
+        dataset = dataset.shuffle(buffer, seed=config["shuffle_seed"])
     return _finished(_batches(dataset, config, training), finish, config)
 
 
@@ -253,6 +258,8 @@ class _Checked:
 
     def _tell(self, where: str, error: Exception) -> None:
         reason = getattr(error, "message", None) or str(error) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"there is no {reason}"
         if not self._skip:
             raise BadRecordError(
                 f"{where}: {reason}. Correct or remove it, or set on_bad_record: skip"
@@ -277,6 +284,13 @@ def _as_array(value: Any, spec: tf.TensorSpec) -> Any:
     if not spec.shape.is_compatible_with(array.shape):
         raise ValueError(f"its shape is {array.shape}, wanted {tuple(spec.shape)}")
     return array
+
+
+def _buffer(spec: Any) -> int:
+    """How many samples to shuffle among: as many as memory has room for."""
+    parts = tf.nest.flatten(spec)
+    size = sum((s.shape.num_elements() or 1) * s.dtype.size for s in parts)
+    return max(1, min(_SHUFFLED_RECORDS, _SHUFFLED_BYTES // size))
 
 
 def _shards(run_config: Any) -> tuple[int, int]:
@@ -320,6 +334,8 @@ def _finished(
 
 def check_classes(labels: Any, num_classes: int) -> Any:
     """The labels as int32; InputFnError unless all are from 0 to num_classes - 1."""
+    if np.asarray(labels).dtype.kind not in "iu":
+        raise InputFnError(f"labels are {labels.dtype}; wanted whole numbers")
     wrong = np.flatnonzero((np.asarray(labels) < 0) | (labels >= num_classes))
     if len(wrong):
         raise InputFnError(

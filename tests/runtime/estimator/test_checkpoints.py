@@ -8,7 +8,12 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.errors import CheckpointError, UsageError
-from wafer_runtime.estimator import CSEstimatorSpec, all_checkpoints, latest_global_step
+from wafer_runtime.estimator import (
+    CSEstimatorSpec,
+    all_checkpoints,
+    latest_global_step,
+    read_eval_metrics,
+)
 
 
 def test_a_model_of_another_shape_is_told_which_variables_differ(tmp_path):
@@ -123,10 +128,14 @@ def test_checkpoints_of_other_names_may_lie_in_the_folder(tmp_path):
     assert names == ["model.ckpt-0", "model.ckpt-2", "model.ckpt-4"]
 
 
-def test_a_folder_may_be_a_url(tmp_path):
-    url = tmp_path.as_uri()
+def test_a_folder_may_be_a_url(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    url = (tmp_path / "model").as_uri()
     trained = toy.estimator(url, {}).train(toy.input_fn, steps=2)
     assert trained.evaluate(toy.input_fn, steps=1)["global_step"] == 2
+    assert list(read_eval_metrics(trained.eval_dir())) == [2]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_damaged_checkpoint_that_model_fn_names_is_not_blamed_on_model_dir(tmp_path):

@@ -2,11 +2,12 @@
 
 import logging
 import operator
+import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.errors import UsageError, did_you_mean
@@ -98,8 +99,9 @@ def stop_if_no_decrease_hook(
 def read_eval_metrics(eval_dir: str) -> dict[int, dict[str, float]]:
     """`{global_step: {metric: value}}` from the event files of an evaluation folder."""
     metrics: dict[int, dict[str, float]] = {}
-    for path in sorted(Path(eval_dir).glob("*.tfevents.*")):
-        for event in tf1.train.summary_iterator(str(path)):
+    files = tf.io.gfile.listdir(eval_dir) if tf.io.gfile.isdir(eval_dir) else []
+    for name in sorted(name for name in files if ".tfevents." in name):
+        for event in tf1.train.summary_iterator(os.path.join(eval_dir, name)):
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     metrics.setdefault(event.step, {})[value.tag] = value.simple_value

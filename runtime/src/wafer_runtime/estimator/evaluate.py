@@ -1,8 +1,8 @@
 """Evaluation: the metrics of host_call over a dataset, for one checkpoint."""
 
 import logging
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ def evaluate(
 
 def eval_dir(model_dir: str, name: str | None) -> str:
     """Where an evaluation writes: `eval`, or `eval_<name>`."""
-    return str(Path(model_dir, f"eval_{name}" if name else "eval"))
+    # Not a Path, which would break a URL.
+    return os.path.join(model_dir, f"eval_{name}" if name else "eval")
 
 
 def _run(

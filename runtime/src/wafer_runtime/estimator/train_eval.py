@@ -1,8 +1,8 @@
 """Training with an evaluation after each checkpoint."""
 
 import logging
+import os
 import time
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -91,7 +91,7 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
         self.exports = [
             exporter.export(
                 self._estimator,
-                str(Path(self._estimator.model_dir, "export", exporter.name)),
+                os.path.join(self._estimator.model_dir, "export", exporter.name),
                 path,
                 self.metrics,
                 is_final,
