@@ -298,3 +298,43 @@ def test_labels_out_of_range_are_named():
     with pytest.raises(InputFnError, match="sample 2 has label 3, and 1 others"):
         check_classes(np.array([0, 2, 3, -1]), 3)
     assert check_classes(np.array([0, 2]), 3).dtype == np.int32
+
+
+def test_labels_that_are_no_whole_numbers_are_refused():
+    with pytest.raises(InputFnError, match="labels are float64; wanted whole numbers"):
+        check_classes(np.array([0.5, np.nan]), 3)
+
+
+def test_no_sample_at_all_is_an_error():
+    with pytest.raises(InputFnError, match="hold not one sample"):
+        from_arrays(np.zeros([0, 3]), config(), True)
+
+
+def test_a_missing_feature_is_named(files):
+    dataset = from_files(files, read, lambda row: {}["x"], SPEC, config(), False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="there is no 'x'"):
+        batches(dataset)
+
+
+def test_large_samples_are_shuffled_within_memory(tmp_path):
+    (tmp_path / "a").write_text("")
+    read_so_far = []
+
+    def big(_):
+        for number in range(200):
+            read_so_far.append(number)
+            yield number
+
+    spec = tf.TensorSpec([4 << 20], tf.float32), tf.TensorSpec([], tf.int32)
+    given = config(batch_size=1, shuffle=True)
+    dataset = from_files(
+        [str(tmp_path / "a")],
+        big,
+        lambda n: (np.zeros(4 << 20, np.float32), n),
+        spec,
+        given,
+        True,
+    )
+    batches(dataset, 1)
+    # 256 MB, at 16 MB each, and what is on its way.
+    assert len(read_so_far) < 40
