@@ -79,8 +79,7 @@ def from_arrays(
     if not count:
         raise InputFnError("The data hold not one sample; text has to fill a window")
     dataset = _shard(tf.data.Dataset.range(count), run_config)
-    if training and config["shuffle"]:
-        dataset = dataset.shuffle(count, seed=config["shuffle_seed"])
+    dataset = _shuffled(dataset, count, config, training)
     dataset = _batches(dataset, config, training)
 
     def gather(number: tf.Tensor, indices: tf.Tensor) -> Any:
@@ -116,8 +115,7 @@ def from_files(
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     if by_file:
         dataset = _shard(dataset, run_config)
-    if training and config["shuffle"]:
-        dataset = dataset.shuffle(len(files), seed=config["shuffle_seed"])
+    dataset = _shuffled(dataset, len(files), config, training)
 
     def samples(file: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_generator(
@@ -130,8 +128,7 @@ def from_files(
     dataset = dataset.interleave(samples, cycle_length=at_once)
     if not by_file:
         dataset = _shard(dataset, run_config)
-    if training and config["shuffle"]:
-        dataset = dataset.shuffle(_buffer(spec), seed=config["shuffle_seed"])
+    dataset = _shuffled(dataset, _buffer(spec), config, training)
     return _finished(_batches(dataset, config, training), finish, config)
 
 
@@ -153,8 +150,7 @@ def from_items(
     flat_spec = tf.nest.flatten(spec)
     nothing = [np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in flat_spec]
     dataset = _shard(tf.data.Dataset.range(len(items)), run_config)
-    if training and config["shuffle"]:
-        dataset = dataset.shuffle(len(items), seed=config["shuffle_seed"])
+    dataset = _shuffled(dataset, len(items), config, training)
 
     def load(index: int) -> list[Any]:
         item = items[index]
@@ -184,9 +180,7 @@ def from_dataset(
 ) -> tf.data.Dataset:
     """Batches of a dataset of samples, which gives them in a fixed order."""
     dataset = _shard(dataset, run_config)
-    if training and config["shuffle"]:
-        buffer = _buffer(dataset.element_spec)
-        dataset = dataset.shuffle(buffer, seed=config["shuffle_seed"])
+    dataset = _shuffled(dataset, _buffer(dataset.element_spec), config, training)
     return _finished(_batches(dataset, config, training), finish, config)
 
 
@@ -284,6 +278,14 @@ def _as_array(value: Any, spec: tf.TensorSpec) -> Any:
     if not spec.shape.is_compatible_with(array.shape):
         raise ValueError(f"its shape is {array.shape}, wanted {tuple(spec.shape)}")
     return array
+
+
+def _shuffled(
+    dataset: tf.data.Dataset, buffer: int, config: Config, training: bool
+) -> tf.data.Dataset:
+    if training and config["shuffle"]:
+        return dataset.shuffle(buffer, seed=config["shuffle_seed"])
+    return dataset
 
 
 def _buffer(spec: Any) -> int:
