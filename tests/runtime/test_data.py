@@ -11,7 +11,6 @@ import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wafer_runtime.data import (
-    check_classes,
     files_in,
     from_arrays,
     from_files,
@@ -19,7 +18,8 @@ from wafer_runtime.data import (
 )
 from wafer_runtime.errors import InputFnError, ParamsError
 from wafer_runtime.estimator import CSRunConfig
-from wafer_runtime.params import InputParams
+from wafer_runtime.records import check_classes
+from wafer_runtime.schema import InputParams
 
 X = np.arange(100)[:, None] + [0, 1]
 SPEC = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)

@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from wafer_runtime.errors import ParamsError
-from wafer_runtime.params import Params, load_params, save_params
+from wafer_runtime.params import load_params, save_params
+from wafer_runtime.schema import Params
 
 pytestmark = pytest.mark.smoke
 

@@ -24,7 +24,8 @@ from wafer_runtime.errors import (
     WaferError,
     did_you_mean,
 )
-from wafer_runtime.params import Mode, load_params, save_params
+from wafer_runtime.params import load_params, save_params
+from wafer_runtime.schema import Mode
 
 if TYPE_CHECKING:
     from wafer_runtime.estimator import CerebrasEstimator

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.estimator import CSEstimatorSpec, all_checkpoints
-from wafer_runtime.params import Params
+from wafer_runtime.schema import Params
 from wafer_runtime.training import minimize
 
 

@@ -17,7 +17,7 @@ from wafer_runtime.errors import (
     UsageError,
 )
 from wafer_runtime.estimator import CSEstimatorSpec, SessionRunHook, all_checkpoints
-from wafer_runtime.params import Params
+from wafer_runtime.schema import Params
 from wafer_runtime.training import minimize
 
 

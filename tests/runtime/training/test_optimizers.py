@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from wafer_runtime.errors import ParamsError
-from wafer_runtime.params import Params
+from wafer_runtime.schema import Params
 from wafer_runtime.training import minimize, precision_policy
 
 X = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from wafer_runtime.errors import ParamsError
-from wafer_runtime.params import Params, load_params
+from wafer_runtime.params import load_params
+from wafer_runtime.schema import Params
 from wafer_runtime.training import learning_rate_at
 
 WARM_UP = {
