@@ -9,21 +9,19 @@ cannot be parsed ends the run with BadRecordError, or, with `on_bad_record: skip
 left out, counted and logged.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from wafer_runtime import stages
 from wafer_runtime.errors import InputFnError, ParamsError
 from wafer_runtime.records import Checked
+from wafer_runtime.stages import Config, Finish
 
-Config = Mapping[str, Any]
-Finish = Callable[..., Any]
 _FILES_AT_ONCE = 4
-_SHUFFLED_RECORDS = 10_000
-_SHUFFLED_BYTES = 2**28
 
 
 def files_in(config: Config, *patterns: str) -> list[str]:
@@ -70,9 +68,9 @@ def from_arrays(
     count = len(flat[0])
     if not count:
         raise InputFnError("The data hold not one sample; text has to fill a window")
-    dataset = _shard(tf.data.Dataset.range(count), run_config)
-    dataset = _shuffled(dataset, count, config, training)
-    dataset = _batches(dataset, config, training)
+    dataset = stages.shard(tf.data.Dataset.range(count), run_config)
+    dataset = stages.shuffled(dataset, count, config, training)
+    dataset = stages.batches(dataset, config, training)
 
     def gather(number: tf.Tensor, indices: tf.Tensor) -> Any:
         # Not constants of the graph, which may hold no more than 2 GB.
@@ -83,8 +81,8 @@ def from_arrays(
             part.set_shape([indices.shape[0], *array.shape[1:]])
         return number, tf.nest.pack_sequence_as(arrays, parts)
 
-    dataset = _map(dataset, gather, config)
-    return _finished(dataset, finish, config)
+    dataset = stages.mapped(dataset, gather, config)
+    return stages.finished(dataset, finish, config)
 
 
 def from_files(
@@ -102,12 +100,12 @@ def from_files(
     parse: `parse(record)` gives a sample in the structure of `spec` (TensorSpecs
     without the batch dimension), or raises ValueError. Training interleaves the files.
     """
-    by_file = len(files) >= _shards(run_config)[0]
+    by_file = len(files) >= stages.shards(run_config)[0]
     checked = Checked(parse, spec, config)
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     if by_file:
-        dataset = _shard(dataset, run_config)
-    dataset = _shuffled(dataset, len(files), config, training)
+        dataset = stages.shard(dataset, run_config)
+    dataset = stages.shuffled(dataset, len(files), config, training)
 
     def samples(file: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_generator(
@@ -119,9 +117,9 @@ def from_files(
     at_once = _FILES_AT_ONCE if training else 1
     dataset = dataset.interleave(samples, cycle_length=at_once)
     if not by_file:
-        dataset = _shard(dataset, run_config)
-    dataset = _shuffled(dataset, _buffer(spec), config, training)
-    return _finished(_batches(dataset, config, training), finish, config)
+        dataset = stages.shard(dataset, run_config)
+    dataset = stages.shuffled(dataset, stages.buffer(spec), config, training)
+    return stages.finished(stages.batches(dataset, config, training), finish, config)
 
 
 def from_items(
@@ -141,8 +139,8 @@ def from_items(
     checked = Checked(parse, spec, config)
     flat_spec = tf.nest.flatten(spec)
     nothing = [np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in flat_spec]
-    dataset = _shard(tf.data.Dataset.range(len(items)), run_config)
-    dataset = _shuffled(dataset, len(items), config, training)
+    dataset = stages.shard(tf.data.Dataset.range(len(items)), run_config)
+    dataset = stages.shuffled(dataset, len(items), config, training)
 
     def load(index: int) -> list[Any]:
         item = items[index]
@@ -158,9 +156,9 @@ def from_items(
             part.set_shape(s.shape)
         return is_good, tf.nest.pack_sequence_as(spec, parts)
 
-    dataset = _map(dataset, loaded, config)
+    dataset = stages.mapped(dataset, loaded, config)
     dataset = dataset.filter(lambda is_good, _: is_good).map(lambda _, sample: sample)
-    return _finished(_batches(dataset, config, training), finish, config)
+    return stages.finished(stages.batches(dataset, config, training), finish, config)
 
 
 def from_dataset(
@@ -171,60 +169,8 @@ def from_dataset(
     finish: Finish | None = None,
 ) -> tf.data.Dataset:
     """Batches of a dataset of samples, which gives them in a fixed order."""
-    dataset = _shard(dataset, run_config)
-    dataset = _shuffled(dataset, _buffer(dataset.element_spec), config, training)
-    return _finished(_batches(dataset, config, training), finish, config)
-
-
-def _shuffled(
-    dataset: tf.data.Dataset, buffer: int, config: Config, training: bool
-) -> tf.data.Dataset:
-    if training and config["shuffle"]:
-        return dataset.shuffle(buffer, seed=config["shuffle_seed"])
-    return dataset
-
-
-def _buffer(spec: Any) -> int:
-    """How many samples to shuffle among: as many as memory has room for."""
-    parts = tf.nest.flatten(spec)
-    size = sum((s.shape.num_elements() or 1) * s.dtype.size for s in parts)
-    return max(1, min(_SHUFFLED_RECORDS, _SHUFFLED_BYTES // size))
-
-
-def _shards(run_config: Any) -> tuple[int, int]:
-    """How many workers share the data, and which of them this is."""
-    cluster = getattr(run_config, "cluster_spec", None)
-    if not cluster or run_config.task_type != "worker":
-        return 1, 0
-    return cluster.num_tasks("worker"), run_config.task_id
-
-
-def _shard(dataset: tf.data.Dataset, run_config: Any) -> tf.data.Dataset:
-    count, index = _shards(run_config)
-    return dataset.shard(count, index) if count > 1 else dataset
-
-
-def _batches(
-    dataset: tf.data.Dataset, config: Config, training: bool
-) -> tf.data.Dataset:
-    """(number, batch), from the number of the first batch that was not seen yet."""
-    if training:
-        dataset = dataset.repeat()
-    # The shapes on a wafer are static: no smaller batch at the end.
-    dataset = dataset.batch(config["batch_size"], drop_remainder=True)
-    return dataset.enumerate().skip(config.get("skip_batches", 0))
-
-
-def _map(dataset: tf.data.Dataset, function: Any, config: Config) -> tf.data.Dataset:
-    calls = config["num_parallel_calls"] or tf.data.AUTOTUNE
-    return dataset.map(function, num_parallel_calls=calls, deterministic=True)
-
-
-def _finished(
-    dataset: tf.data.Dataset, finish: Finish | None, config: Config
-) -> tf.data.Dataset:
-    def finished(number: tf.Tensor, batch: Any) -> Any:
-        parts = batch if isinstance(batch, tuple) else (batch,)
-        return finish(number, *parts) if finish else batch
-
-    return _map(dataset, finished, config).prefetch(tf.data.AUTOTUNE)
+    dataset = stages.shard(dataset, run_config)
+    dataset = stages.shuffled(
+        dataset, stages.buffer(dataset.element_spec), config, training
+    )
+    return stages.finished(stages.batches(dataset, config, training), finish, config)

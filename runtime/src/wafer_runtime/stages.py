@@ -1,0 +1,70 @@
+"""The stages that the pipelines of wafer_runtime.data are put together from."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+Config = Mapping[str, Any]
+Finish = Callable[..., Any]
+_SHUFFLED_RECORDS = 10_000
+_SHUFFLED_BYTES = 2**28
+
+
+def shuffled(
+    dataset: tf.data.Dataset, buffer: int, config: Config, training: bool
+) -> tf.data.Dataset:
+    """Shuffled anew in each epoch, if told so for training."""
+    if training and config["shuffle"]:
+        return dataset.shuffle(buffer, seed=config["shuffle_seed"])
+    return dataset
+
+
+def buffer(spec: Any) -> int:
+    """How many samples to shuffle among: as many as memory has room for."""
+    parts = tf.nest.flatten(spec)
+    size = sum((s.shape.num_elements() or 1) * s.dtype.size for s in parts)
+    return max(1, min(_SHUFFLED_RECORDS, _SHUFFLED_BYTES // size))
+
+
+def shards(run_config: Any) -> tuple[int, int]:
+    """How many workers share the data, and which of them this is."""
+    cluster = getattr(run_config, "cluster_spec", None)
+    if not cluster or run_config.task_type != "worker":
+        return 1, 0
+    return cluster.num_tasks("worker"), run_config.task_id
+
+
+def shard(dataset: tf.data.Dataset, run_config: Any) -> tf.data.Dataset:
+    """This worker's part."""
+    count, index = shards(run_config)
+    return dataset.shard(count, index) if count > 1 else dataset
+
+
+def batches(
+    dataset: tf.data.Dataset, config: Config, training: bool
+) -> tf.data.Dataset:
+    """(number, batch), from the number of the first batch that was not seen yet."""
+    if training:
+        dataset = dataset.repeat()
+    # The shapes on a wafer are static: no smaller batch at the end.
+    dataset = dataset.batch(config["batch_size"], drop_remainder=True)
+    return dataset.enumerate().skip(config.get("skip_batches", 0))
+
+
+def mapped(dataset: tf.data.Dataset, function: Any, config: Config) -> tf.data.Dataset:
+    """`function` of each element, several at once, in the same order."""
+    calls = config["num_parallel_calls"] or tf.data.AUTOTUNE
+    return dataset.map(function, num_parallel_calls=calls, deterministic=True)
+
+
+def finished(
+    dataset: tf.data.Dataset, finish: Finish | None, config: Config
+) -> tf.data.Dataset:
+    """The batches of (number, batch), with `finish` run on them."""
+
+    def finish_batch(number: tf.Tensor, batch: Any) -> Any:
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        return finish(number, *parts) if finish else batch
+
+    return mapped(dataset, finish_batch, config).prefetch(tf.data.AUTOTUNE)
