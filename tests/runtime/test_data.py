@@ -16,9 +16,9 @@ from wafer_runtime.data import (
     from_files,
     from_items,
 )
-from wafer_runtime.errors import InputFnError, ParamsError
+from wafer_runtime.errors import BadRecordError, InputFnError, ParamsError
 from wafer_runtime.estimator import CSRunConfig
-from wafer_runtime.records import check_classes
+from wafer_runtime.records import BadRecords, check_classes
 from wafer_runtime.schema import InputParams
 
 X = np.arange(100)[:, None] + [0, 1]
@@ -303,6 +303,50 @@ def test_labels_out_of_range_are_named():
 def test_labels_that_are_no_whole_numbers_are_refused():
     with pytest.raises(InputFnError, match="labels are float64; wanted whole numbers"):
         check_classes(np.array([0.5, np.nan]), 3)
+
+
+LABELS = {
+    "out of range": (np.array([0, 3, 1, -1]), "label 3 is"),
+    "no whole numbers": (np.array([0.0, 0.5, 1, np.nan]), "label 0.5 is"),
+    "of pixels": (np.array([[0, 1], [2, 7], [2, 2], [-1, 0]]), "label 7 is"),
+}
+
+
+@pytest.mark.parametrize(("y", "told"), LABELS.values(), ids=list(LABELS))
+def test_samples_with_wrong_labels_are_named_or_left_out(y, told, caplog):
+    x = np.arange(4)
+    with pytest.raises(BadRecordError) as error:
+        BadRecords(config()).good_samples("a.npz", x, y, 3)
+    where = f"a.npz, sample 1 (from 0) and 1 others: {told} not from 0 to 2"
+    assert where in str(error.value)
+    bad = BadRecords(config(on_bad_record="skip"))
+    kept, labels = bad.good_samples("a.npz", x, y, 3)
+    assert kept.tolist() == [0, 2]
+    assert labels.dtype == np.int32
+    assert labels.tolist() == y[[0, 2]].tolist()
+    assert f"Skipped {where} (model.num_classes) (2 so far)" in caplog.text
+
+
+def test_a_damaged_archive_is_named_or_skipped(tmp_path, caplog):
+    files = [str(tmp_path / name) for name in ("a.npz", "b.npz", "c.npz")]
+    for file in files:
+        np.savez_compressed(file, x=np.arange(1000))
+    damaged = bytearray(Path(files[1]).read_bytes())
+    damaged[200] ^= 255
+    Path(files[1]).write_bytes(damaged)
+    Path(files[2]).write_bytes(damaged[:100])
+
+    def load(file):
+        with np.load(file) as arrays:
+            return arrays["x"]
+
+    with pytest.raises(BadRecordError, match=r"b.npz: "):
+        BadRecords(config()).load(files, load)
+    skipping = BadRecords(config(on_bad_record="skip"))
+    assert list(skipping.load(files, load)) == files[:1]
+    assert "(2 so far)" in caplog.text
+    with pytest.raises(BadRecordError, match="all other files, 2 together, are bad"):
+        skipping.load(files[1:], load)
 
 
 def test_no_sample_at_all_is_an_error():

@@ -3,8 +3,10 @@
 import csv
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +18,10 @@ from wafer_runtime.errors import BadRecordError, InputFnError
 log = logging.getLogger("wafer_runtime")
 
 # What a reader raises for data that are not as they should be; all else is a bug.
-_BAD = (ValueError, LookupError, OSError, EOFError, csv.Error, tf.errors.OpError)
+_BAD = (
+    ValueError, LookupError, OSError, EOFError, csv.Error, tf.errors.OpError,
+    BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read_tfrecords(path: str) -> Iterator[bytes]:
@@ -46,6 +51,60 @@ def _values(feature: Any) -> Any:
     return list(values) if kind == "bytes_list" else np.array(values)
 
 
+class BadRecords:
+    """Ends the run at a bad record, or counts and logs it, as `on_bad_record` says."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        self._skip = config["on_bad_record"] == "skip"
+        self._lock = threading.Lock()
+        self._skipped = 0
+
+    def load(self, files: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any]:
+        """`load(file)` of each file; it raises ValueError for a bad one."""
+        loaded = {}
+        for file in files:
+            try:
+                loaded[file] = load(file)
+            except _BAD as error:
+                self.tell(file, error)
+        if files and not loaded:
+            raise BadRecordError(
+                f"{files[0]} and all other files, {len(files)} together, are bad; the "
+                "log says why. Correct them, or name another data_dir"
+            )
+        return loaded
+
+    def good_samples(self, file: str, x: Any, y: Any, num_classes: int) -> Any:
+        """x and y, int32, without the samples whose labels are no classes.
+
+        x: [samples, ...]. y: [samples, ...], numbers.
+        """
+        is_good = _are_classes(y, num_classes)
+        if is_good.all():
+            return x, y.astype(np.int32)
+        wrong = np.flatnonzero(~is_good)
+        labels = y[wrong[0]].ravel()
+        label = labels[~_are_classes(labels, num_classes)][0]
+        others = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+        where = f"{file}, sample {wrong[0]} (from 0){others}"
+        reason = f"label {label} is not from 0 to {num_classes - 1} (model.num_classes)"
+        self.tell(where, ValueError(reason), len(wrong))
+        return x[is_good], y[is_good].astype(np.int32)
+
+    def tell(self, where: str, error: Exception, count: int = 1) -> None:
+        """Raises BadRecordError, or counts `count` bad records."""
+        reason = getattr(error, "message", None) or str(error) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"there is no {reason}"
+        if not self._skip:
+            raise BadRecordError(
+                f"{where}: {reason}. Correct or remove it, or set on_bad_record: skip"
+            ) from error
+        with self._lock:
+            self._skipped += count
+            log.warning("Skipped %s: %s (%d so far)", where, reason, self._skipped)
+
+
 class Checked:
     """Turns records into samples of a spec; tells or counts those that are bad."""
 
@@ -54,9 +113,7 @@ class Checked:
     ):
         self._parse = parse
         self._spec = spec
-        self._skip = config["on_bad_record"] == "skip"
-        self._lock = threading.Lock()
-        self._skipped = 0
+        self._bad = BadRecords(config)
 
     def samples(self, file: str, read: Callable[[str], Iterable[Any]]) -> Iterator[Any]:
         """The good samples of a file, in the spec's structure."""
@@ -71,7 +128,7 @@ class Checked:
                 return
             except _BAD as error:
                 # What the reader cannot read, it cannot read on from either.
-                self._tell(f"{where} and all after it", error)
+                self._bad.tell(f"{where} and all after it", error)
                 return
             sample = self.sample(record, where)
             if sample is not None:
@@ -84,20 +141,8 @@ class Checked:
             specs = tf.nest.flatten(self._spec)
             return [_as_array(p, s) for p, s in zip(parts, specs, strict=True)]
         except _BAD as error:
-            self._tell(where, error)
+            self._bad.tell(where, error)
             return None
-
-    def _tell(self, where: str, error: Exception) -> None:
-        reason = getattr(error, "message", None) or str(error) or type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"there is no {reason}"
-        if not self._skip:
-            raise BadRecordError(
-                f"{where}: {reason}. Correct or remove it, or set on_bad_record: skip"
-            ) from error
-        with self._lock:
-            self._skipped += 1
-            log.warning("Skipped %s: %s (%d so far)", where, reason, self._skipped)
 
 
 def _parts(spec: Any, sample: Any) -> list[Any]:
@@ -121,7 +166,7 @@ def check_classes(labels: Any, num_classes: int) -> Any:
     """The labels as int32; InputFnError unless all are from 0 to num_classes - 1."""
     if np.asarray(labels).dtype.kind not in "iu":
         raise InputFnError(f"labels are {labels.dtype}; wanted whole numbers")
-    wrong = np.flatnonzero((np.asarray(labels) < 0) | (labels >= num_classes))
+    wrong = np.flatnonzero(~_are_classes(labels, num_classes))
     if len(wrong):
         raise InputFnError(
             f"sample {wrong[0]} has label {labels[wrong[0]]}, and "
@@ -129,3 +174,9 @@ def check_classes(labels: Any, num_classes: int) -> Any:
             "(num_classes in params.yaml) are numbered from 0"
         )
     return np.asarray(labels, np.int32)
+
+
+def _are_classes(labels: Any, num_classes: int) -> Any:
+    """bool [samples]: whether all labels of a sample are from 0 to num_classes - 1."""
+    is_class = np.isin(labels, np.arange(num_classes))
+    return is_class.all(axis=tuple(range(1, is_class.ndim)))

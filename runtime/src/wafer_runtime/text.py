@@ -2,14 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from wafer_runtime.errors import BadRecordError, ParamsError
+from wafer_runtime.errors import ParamsError
+from wafer_runtime.records import BadRecords
 
 log = logging.getLogger("wafer_runtime")
 
@@ -80,23 +81,19 @@ def _word_pieces(path: Path, texts: Any, vocab_size: int) -> Any:
     return tokenizer
 
 
-def read_texts(files: Iterable[str], config: Mapping[str, Any]) -> dict[str, str]:
+def read_texts(files: Sequence[str], config: Mapping[str, Any]) -> dict[str, str]:
     """The text of each file; one that is not UTF-8 is an error, or skipped if told so.
 
     config: `train_input` or `eval_input` of params.yaml.
     """
-    texts = {}
-    for file in files:
-        try:
-            texts[file] = Path(file).read_text(encoding="utf-8")
-        except (UnicodeDecodeError, OSError) as error:
-            if config["on_bad_record"] != "skip":
-                raise BadRecordError(
-                    f"{file}: is no text in UTF-8: {error}. Correct or remove it, or "
-                    "set on_bad_record: skip"
-                ) from error
-            log.warning("Skipped %s: is no text in UTF-8: %s", file, error)
-    return texts
+    return BadRecords(config).load(files, _read_text)
+
+
+def _read_text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is no text in UTF-8: {error}") from error
 
 
 def windows(tokens: Any, length: int, stride: int | None = None) -> Any:
