@@ -1,5 +1,6 @@
 """Generated projects at work, on the runtime of this checkout."""
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ import tensorflow as tf
 
 RUNTIME = str(Path(__file__).parents[2] / "runtime" / "src")
 OPTIMIZERS = ["sgd", "momentum", "adamw", "rmsprop", "lamb"]
-# Every model and every kind of data in each list, and together every pair, but for those
-# of tensorflow-datasets, which a user has to install and to prepare.
+needs_tfds = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_datasets") is None,
+    reason="tensorflow-datasets is not installed",
+)
+# Every model and every kind of data in each list, and together every pair.
 TESTED = [
     ("mlp", "csv"),
     ("mlp", "digits"),
@@ -23,6 +27,8 @@ TESTED = [
     ("decoder", "text"),
     ("decoder", "tfrecord"),
     ("blank", "blank"),
+    pytest.param("cnn", "tfds", marks=needs_tfds),
+    pytest.param("unet", "tfds", marks=needs_tfds),
 ]
 COVERING = [
     ("mlp", "npz"),

@@ -159,18 +159,3 @@ def from_items(
     dataset = stages.mapped(dataset, loaded, config)
     dataset = dataset.filter(lambda is_good, _: is_good).map(lambda _, sample: sample)
     return stages.finished(stages.batches(dataset, config, training), finish, config)
-
-
-def from_dataset(
-    dataset: tf.data.Dataset,
-    config: Config,
-    training: bool,
-    run_config: Any = None,
-    finish: Finish | None = None,
-) -> tf.data.Dataset:
-    """Batches of a dataset of samples, which gives them in a fixed order."""
-    dataset = stages.shard(dataset, run_config)
-    dataset = stages.shuffled(
-        dataset, stages.buffer(dataset.element_spec), config, training
-    )
-    return stages.finished(stages.batches(dataset, config, training), finish, config)
