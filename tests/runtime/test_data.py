@@ -118,6 +118,32 @@ def test_a_later_start_sees_the_batches_that_come_then(make, shuffle):
     np.testing.assert_equal(later, whole[13:])
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("bad", ["fail", "skip"])
+def test_a_later_start_loads_only_the_items_that_come_then(shuffle, bad):
+    def start(batch):
+        loaded = []
+
+        def load(item):
+            loaded.append(item)
+            return (item, item + 1), -item
+
+        given = config(shuffle=shuffle, on_bad_record=bad, num_parallel_calls=1)
+        given |= {"skip_batches": batch}
+        words = range(100), load, SPEC, given, True, None, lambda *parts: parts
+        return from_items(*words), loaded
+
+    from_start, all_loaded = start(0)
+    whole = batches(from_start, 25)
+    dataset, loaded = start(23)
+    np.testing.assert_equal(batches(dataset, 2), whole[23:])  # and their numbers
+    if bad == "fail":
+        assert loaded[:20] == all_loaded[230:250]
+        assert len(loaded) < 230  # some are fetched ahead
+    else:
+        assert loaded[:250] == all_loaded[:250]
+
+
 @every_kind
 def test_workers_share_the_samples(make, monkeypatch):
     seen = []

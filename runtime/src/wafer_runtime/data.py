@@ -141,6 +141,12 @@ def from_items(
     nothing = [np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in flat_spec]
     dataset = stages.shard(tf.data.Dataset.range(len(items)), run_config)
     dataset = stages.shuffled(dataset, len(items), config, training)
+    passed = 0
+    if config["on_bad_record"] == "fail":
+        # Every item is a sample, so those of batches already seen need no loading.
+        passed = config.get("skip_batches", 0)
+        dataset = stages.repeated(dataset, training)
+        dataset = dataset.skip(passed * config["batch_size"])
 
     def load(index: int) -> list[Any]:
         item = items[index]
@@ -158,4 +164,5 @@ def from_items(
 
     dataset = stages.mapped(dataset, loaded, config)
     dataset = dataset.filter(lambda is_good, _: is_good).map(lambda _, sample: sample)
-    return stages.finished(stages.batches(dataset, config, training), finish, config)
+    dataset = stages.batches(dataset, config, training, passed)
+    return stages.finished(dataset, finish, config)

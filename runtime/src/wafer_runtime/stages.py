@@ -41,15 +41,23 @@ def shard(dataset: tf.data.Dataset, run_config: Any) -> tf.data.Dataset:
     return dataset.shard(count, index) if count > 1 else dataset
 
 
+def repeated(dataset: tf.data.Dataset, training: bool) -> tf.data.Dataset:
+    """Without end for training; once otherwise."""
+    return dataset.repeat() if training else dataset
+
+
 def batches(
-    dataset: tf.data.Dataset, config: Config, training: bool
+    dataset: tf.data.Dataset, config: Config, training: bool, passed: int = 0
 ) -> tf.data.Dataset:
-    """(number, batch), from the number of the first batch that was not seen yet."""
-    if training:
-        dataset = dataset.repeat()
+    """(number, batch), from the number of the first batch that was not seen yet.
+
+    `passed`: how many of those that were seen are not in the dataset any more.
+    """
     # The shapes on a wafer are static: no smaller batch at the end.
-    dataset = dataset.batch(config["batch_size"], drop_remainder=True)
-    return dataset.enumerate().skip(config.get("skip_batches", 0))
+    dataset = repeated(dataset, training).batch(
+        config["batch_size"], drop_remainder=True
+    )
+    return dataset.enumerate(passed).skip(config.get("skip_batches", 0) - passed)
 
 
 def mapped(dataset: tf.data.Dataset, function: Any, config: Config) -> tf.data.Dataset:
