@@ -11,6 +11,7 @@ import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wafer_runtime.data import (
+    class_folders,
     files_in,
     from_arrays,
     from_files,
@@ -293,6 +294,17 @@ def test_hidden_files_are_no_data(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1,2,3\n")
     assert files_in({"data_dir": str(tmp_path)}, "*") == [str(tmp_path / "a/b.csv")]
+
+
+def test_empty_folders_are_classes_and_others_without_such_files_are_not(tmp_path):
+    for name in ("pets/cat/1.png", "dog/2.png", "notes/a.txt", ".git/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    for name in ("bird", "eel", ".cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "eel" / ".DS_Store").write_text("")
+    found = class_folders({"data_dir": str(tmp_path)}, "*.png")
+    assert found == ["bird", "cat", "dog", "eel"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ cannot be parsed ends the run with BadRecordError, or, with `on_bad_record: skip
 left out, counted and logged.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,19 @@ def files_in(config: Config, *patterns: str) -> list[str]:
             f"data_dir: {folder} {state}; wanted files named {' or '.join(patterns)}"
         )
     return sorted(found)
+
+
+def class_folders(config: Config, *patterns: str) -> list[str]:
+    """The names of the folders in `data_dir` that hold such files, or nothing; sorted.
+
+    Empty ones too, so that a class that lost its files leaves the others their numbers.
+    """
+    names = {Path(file).parent.name for file in files_in(config, *patterns)}
+    for folder, inner, files in os.walk(config["data_dir"]):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if not inner and all(name.startswith(".") for name in files):
+            names.add(Path(folder).name)
+    return sorted(names)
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
