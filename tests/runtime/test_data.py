@@ -145,6 +145,29 @@ def test_a_later_start_loads_only_the_items_that_come_then(shuffle, bad):
         assert loaded[:250] == all_loaded[:250]
 
 
+known_size = pytest.mark.parametrize("make", ["arrays", "items"], indirect=True)
+
+
+@known_size
+def test_an_evaluation_says_how_many_samples_fill_no_batch(make, caplog):
+    caplog.set_level("INFO", "wafer_runtime")
+    assert len(batches(make(config(batch_size=30), False))) == 3
+    told = "10 of 100 samples are left out: they do not fill a batch of 30"
+    assert caplog.messages == [told]
+    caplog.clear()
+    make(config(batch_size=20), False)
+    make(config(batch_size=30), True)
+    assert caplog.messages == []
+
+
+@known_size
+def test_an_evaluation_of_less_than_a_batch_is_an_error(make):
+    told = "^100 samples are too few for one batch: batch_size of eval_input is 101, .*"
+    with pytest.raises(InputFnError, match=told):
+        make(config(batch_size=101), False)
+    assert len(batches(make(config(batch_size=101), True), 2)) == 2
+
+
 @every_kind
 def test_workers_share_the_samples(make, monkeypatch):
     seen = []

@@ -82,6 +82,7 @@ def from_arrays(
     count = len(flat[0])
     if not count:
         raise InputFnError("The data hold not one sample; text has to fill a window")
+    stages.check_fills_batches(count, config, training, run_config)
     dataset = stages.shard(tf.data.Dataset.range(count), run_config)
     dataset = stages.shuffled(dataset, count, config, training)
     dataset = stages.batches(dataset, config, training)
@@ -158,6 +159,7 @@ def from_items(
     passed = 0
     if config["on_bad_record"] == "fail":
         # Every item is a sample, so those of batches already seen need no loading.
+        stages.check_fills_batches(len(items), config, training, run_config)
         passed = config.get("skip_batches", 0)
         dataset = stages.repeated(dataset, training)
         dataset = dataset.skip(passed * config["batch_size"])

@@ -1,9 +1,14 @@
 """The stages that the pipelines of wafer_runtime.data are put together from."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
+
+from wafer_runtime.errors import InputFnError
+
+log = logging.getLogger("wafer_runtime")
 
 Config = Mapping[str, Any]
 Finish = Callable[..., Any]
@@ -39,6 +44,28 @@ def shard(dataset: tf.data.Dataset, run_config: Any) -> tf.data.Dataset:
     """This worker's part."""
     count, index = shards(run_config)
     return dataset.shard(count, index) if count > 1 else dataset
+
+
+def check_fills_batches(
+    count: int, config: Config, training: bool, run_config: Any
+) -> None:
+    """Says which of `count` samples are left out; InputFnError if that is all of them.
+
+    Training goes on with the next epoch, so that it leaves out none.
+    """
+    if training:
+        return
+    workers, index = shards(run_config)
+    count = len(range(index, count, workers))
+    size = config["batch_size"]
+    if count < size:
+        raise InputFnError(
+            f"{count} samples are too few for one batch: batch_size of eval_input is "
+            f"{size}, and batches are full. Lower it in params.yaml, or add samples"
+        )
+    if left := count % size:
+        message = "%d of %d samples are left out: they do not fill a batch of %d"
+        log.info(message, left, count, size)
 
 
 def repeated(dataset: tf.data.Dataset, training: bool) -> tf.data.Dataset:
