@@ -69,6 +69,7 @@ def test_the_exported_errors_are_these():
         "FillThisInError",
         "InputFnError",
         "KerasVersionError",
+        "MappingError",
         "ModelFnError",
         "NonFiniteLossError",
         "NotAvailableError",

@@ -115,7 +115,6 @@ def test_flags_win_and_what_was_used_is_saved(run, tmp_path):
     [
         (["--cs_ip", "10.0.0.1"], "--cs_ip (running on a wafer, real or simulated) is"),
         (["--cs_ip", "sim"], "is not in release"),
-        (["--validate_only"], "--validate_only (checking that the model maps to the"),
         (["--compile_only"], "--compile_only (placing the model on the wafer) is not"),
         (["--multireplica"], "--multireplica is for training on the wafer"),
         (
@@ -283,3 +282,30 @@ def test_as_a_process_it_is_quiet_and_its_help_is_quick(tmp_path, params):
     lines = result.stderr.splitlines()
     ours = [line for line in lines if "global step" in line or "Training fin" in line]
     assert lines == ours
+
+
+def test_validate_only_maps_the_model_and_leaves_the_rest_alone(run, params, tmp_path):
+    params.write_text(params.read_text().replace("max_steps: 60, ", ""))
+    code, log = run("-m", "train", "--validate_only")
+    assert code == 0
+    [entry] = (tmp_path / "model").iterdir()
+    assert re.fullmatch("cs_[0-9a-f]{64}", entry.name)
+    assert f"The model maps to 6 kernels: {entry}" in log
+    for number, stage in enumerate(("trace", "partition", "extract", "match"), 1):
+        assert re.search(rf"Compiling: {number}/4 {stage}, \d+\.\d s", log)
+    code, log = run("-m", "train", "--validate_only")
+    assert code == 0
+    assert f"Cached compilation found for this model configuration: {entry}" in log
+    assert run("-m", "eval", "--validate_only")[0] == 0
+    assert len(list((tmp_path / "model").iterdir())) == 2
+
+
+def test_a_model_that_does_not_map_has_an_exit_code_of_its_own(run, tmp_path):
+    def model_fn(features, labels, mode, params):
+        return toy.model_in_section(tf.sort(features), labels, mode, params)
+
+    code, log = run("-m", "train", "--validate_only", model_fn=model_fn)
+    assert code == 3
+    assert "Error: The model does not map to the wafer: 1 operation cannot" in log
+    assert re.search(r"test_runner.py:\d+: TopKV2.* the wafer does not sort", log)
+    assert not (tmp_path / "model").exists()

@@ -11,6 +11,7 @@ Exception
       │    ├── BadRecordError    a record of the data cannot be parsed
       │    ├── ModelFnError
       │    └── FillThisInError   a generated blank was run before it was written
+      ├── MappingError           exit code 3: the model does not map to the wafer
       ├── CheckpointError        a checkpoint is missing, damaged or of another model
       └── TrainingError          a step failed
            ├── NonFiniteLossError
@@ -26,6 +27,7 @@ to do.
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class WaferError(Exception):
@@ -70,6 +72,19 @@ class ModelFnError(ContractError):
 
 class FillThisInError(ContractError):
     """A generated blank was called before its owner wrote it."""
+
+
+class MappingError(WaferError):
+    """The model does not map to the wafer; `offenders` lists what of it cannot.
+
+    Each has `layer`, `op`, `line`, `reason` and `instead`.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, offenders: tuple[Any, ...] = ()):
+        super().__init__(message)
+        self.offenders = offenders
 
 
 class CheckpointError(WaferError, ValueError):

@@ -1,28 +1,16 @@
-"""What a generated `run.py` calls: flags and params.yaml -> one driver call.
-
-Exit codes: 0 done; 1 the run failed; 2 nothing was run (flags, params.yaml, not
-available); 130 and 143 stopped by Ctrl-C or SIGTERM, after saving a checkpoint.
-"""
+"""What a generated `run.py` calls: flags and params.yaml -> one driver call."""
 
 import argparse
-import contextlib
 import logging
-import os
-import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from wafer_runtime import __version__, source
+from wafer_runtime import __version__, console
 from wafer_runtime.errors import (
     CheckpointError,
     NotAvailableError,
     ParamsError,
-    TrainingInterrupted,
-    WaferError,
-    did_you_mean,
 )
 from wafer_runtime.params import load_params, save_params
 from wafer_runtime.schema import Mode
@@ -32,15 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wafer_runtime")
 
-_NOTICE = re.compile(
-    rb"I0000 |WARNING: All log messages before absl::|To enable the fo"
-)
 UserFn = Callable[..., Any]
 MODES = get_args(Mode)
 # What the engine will do; each flag with the runconfig key that can also ask for it.
 _NOT_YET = {
     "cs_ip": "--cs_ip (running on a wafer, real or simulated)",
-    "validate_only": "--validate_only (checking that the model maps to the wafer)",
     "compile_only": "--compile_only (placing the model on the wafer)",
 }
 
@@ -56,37 +40,15 @@ def main(
     params are known to be good, because importing TensorFlow takes seconds.
     """
     args = _parser().parse_args(argv)
-    _log_to_stderr()
-    try:
+    console.log_to_stderr()
+
+    def action() -> None:
         params = load_params(args.params, set_defaults, _overrides(args))
         _check(params)
-        with _start_up_notices_hidden():
-            import tensorflow
-        # Its warnings are about its own deprecated parts, which this package stands on.
-        tensorflow.get_logger().setLevel(logging.ERROR)
+        console.import_tensorflow()
         run(*load_model(), params)
-    except WaferError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
-    except TrainingInterrupted as stop:
-        print(
-            f"Stopped at global step {stop.global_step}; its checkpoint is saved. "
-            "The same command goes on from there.",
-            file=sys.stderr,
-        )
-        return stop.exit_code
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    except Exception as error:
-        # Code of the user's on the way makes it the user's; else it is a bug of ours,
-        # and its traceback is what helps.
-        report = _users_mistake(error)
-        if report is None:
-            raise
-        print(f"Error: {report}", file=sys.stderr)
-        return WaferError.exit_code
-    return 0
+
+    return console.exit_code_of(action)
 
 
 def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
@@ -104,6 +66,10 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
             config.task_type,
             config.task_id,
         )
+        return
+    if runconfig["validate_only"]:
+        estimator = CerebrasEstimator(model_fn, config=config, params=params)
+        estimator.compile(input_fn, validate_only=True, mode=_COMPILED[mode])
         return
     try:
         model_dir.mkdir(parents=True, exist_ok=True)
@@ -199,35 +165,14 @@ _ACTIONS = {
 }
 
 
-def _users_mistake(error: Exception) -> str | None:
-    """What went wrong and at which lines of the user's code; None if at none."""
-    lines = source.traceback_lines(error)
-    message = str(error).strip() or "no message"
-    if hasattr(error, "node_def"):
-        # A TensorFlow error: the lines that made the operation are those to look at.
-        lines = source.lines_in(message)
-        message = _without_traces(message)
-        if message.startswith("BadRecordError: "):
-            return message.removeprefix("BadRecordError: ")
-    elif isinstance(error, SyntaxError):
-        lines = [source.of_exception(error)]
-    # What the system refuses (a folder that is a file, a full disk) is no bug either.
-    elif not lines and not isinstance(error, OSError):
-        return None
-    return "\n  ".join([f"{type(error).__name__}: {message}", *dict.fromkeys(lines)])
-
-
-def _without_traces(message: str) -> str:
-    """What a TensorFlow error says, without its accounts of where.
-
-    They are a "Detected at node X defined at ..." before it, or the traceback of a
-    Python function behind it, and the nodes in double brackets.
-    """
-    told = message.removeprefix("Graph execution error:").lstrip()
-    if told.startswith("Detected at node "):
-        told = "operation " + told.partition("\nNode: ")[2]
-    told = told.partition("Traceback (most recent call last)")[0]
-    return told.partition("\n\t [[")[0].strip()
+# The mode of the graph that a run of each mode compiles, as in ModeKeys.
+_COMPILED = {
+    "train": "train",
+    "eval": "eval",
+    "eval_all": "eval",
+    "train_and_eval": "train",
+    "predict": "infer",
+}
 
 
 def _require_checkpoint(estimator: "CerebrasEstimator") -> None:
@@ -266,6 +211,8 @@ def _check(params: dict[str, Any]) -> None:
         raise ParamsError(
             f"no mode: give --mode, or runconfig.mode; one of {', '.join(MODES)}"
         )
+    if runconfig["validate_only"]:
+        return
     bound = runconfig["max_steps"] or (mode == "train" and runconfig["steps"])
     if mode in ("train", "train_and_eval") and not bound:
         raise ParamsError(
@@ -275,20 +222,10 @@ def _check(params: dict[str, Any]) -> None:
         )
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with one `Error:` line and a suggestion for a mistyped flag."""
-
-    def error(self, message: str) -> Any:
-        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        hint = did_you_mean(unknown, self._option_string_actions)
-        self.exit(2, f"Error: {message}{hint}. See --help.\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = console.Parser(
         description="Train, evaluate or predict with the model of this folder.",
-        epilog="Exit codes: 0 done; 1 failed; 2 nothing was run (flags, params, not "
-        "available); 130/143 stopped by Ctrl-C/SIGTERM after saving a checkpoint.",
+        epilog=console.EXIT_CODES,
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -302,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     steps("--max_steps", type=_positive, metavar="N", help="train until step N in all")
     add("--eval_steps", type=_positive, metavar="N", help="evaluate N batches")
     add("--validate_only", action="store_true", default=None,
-        help="compile up to kernel matching (not yet available)")  # fmt: skip
+        help="does the model map to the wafer? up to kernel matching")  # fmt: skip
     add("--compile_only", action="store_true", default=None,
         help="compile, without running (not yet available)")  # fmt: skip
     add("--multireplica", action="store_true", default=None,
@@ -323,27 +260,3 @@ _positive.__name__ = "whole number"  # argparse names the type in its message
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(args).items() if key != "params"}
-
-
-@contextlib.contextmanager
-def _start_up_notices_hidden() -> Iterator[None]:
-    """Drop what TensorFlow's C++ side prints before it knows its log level."""
-    real = os.dup(2)
-    with tempfile.TemporaryFile() as caught:
-        os.dup2(caught.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(real, 2)
-            os.close(real)
-            caught.seek(0)
-            lines = caught.read().splitlines(keepends=True)
-            os.write(2, b"".join(x for x in lines if not _NOTICE.match(x)))
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False

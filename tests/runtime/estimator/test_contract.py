@@ -349,9 +349,11 @@ def test_the_wafer_is_not_there_yet_and_says_so(tmp_path, action):
         "train": lambda e: e.train(toy.input_fn, steps=1),
         "evaluate": lambda e: e.evaluate(toy.input_fn, use_cs=True),
         "predict": lambda e: e.predict(toy.input_fn, use_cs=True),
-        "compile": lambda e: e.compile(toy.input_fn, validate_only=True),
+        "compile": lambda e: e.compile(toy.input_fn),
     }
-    with pytest.raises(NotAvailableError, match=f"{action} on the wafer is not in rel"):
+    with pytest.raises(
+        NotAvailableError, match=f"{action}.* on the wafer is not in rel"
+    ):
         actions[action](wafer_estimator(tmp_path))
 
 

@@ -36,6 +36,9 @@ class Inputs(NamedTuple):
 
 
 _building = contextvars.ContextVar("_building", default=False)
+_metrics: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar(
+    "_metrics", default=None
+)
 
 
 def refuse_nesting(mode: str) -> None:
@@ -149,9 +152,34 @@ def _keras_loops_refused() -> Iterator[None]:
         )
 
     places = [(tf.keras.Model, name, refuse(loop(name))) for name in _KERAS_LOOPS]
-    metric = (tf.keras.metrics.Metric, "__init__", refuse(contract.NO_KERAS_METRICS))
-    with _replaced([*places, metric]):
+    made = _noting_metric() or refuse(contract.NO_KERAS_METRICS)
+    with _replaced([*places, (tf.keras.metrics.Metric, "__init__", made)]):
         yield
+
+
+@contextlib.contextmanager
+def keras_metrics_noted() -> Iterator[list[str]]:
+    """Note the lines of Keras metrics, in place of an error at the first of them."""
+    lines: list[str] = []
+    token = _metrics.set(lines)
+    try:
+        yield lines
+    finally:
+        _metrics.reset(token)
+
+
+def _noting_metric() -> Callable[..., Any] | None:
+    lines = _metrics.get()
+    if lines is None:
+        return None
+    original = tf.keras.metrics.Metric.__init__
+
+    def note(*args: Any, **kwargs: Any) -> None:
+        if (line := source.caller()) not in lines:
+            lines.append(line)
+        original(*args, **kwargs)
+
+    return note
 
 
 @contextlib.contextmanager

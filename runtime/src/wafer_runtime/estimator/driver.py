@@ -18,10 +18,12 @@ from wafer_runtime.errors import (
     UsageError,
 )
 from wafer_runtime.estimator import calls, checkpoints, export
+from wafer_runtime.estimator import compile as compile_lib
 from wafer_runtime.estimator import evaluate as evaluate_lib
 from wafer_runtime.estimator import predict as predict_lib
 from wafer_runtime.estimator import train as train_lib
 from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.compile import Compiled
 from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import ModeKeys, check_counts, check_hooks
@@ -178,9 +180,21 @@ class CerebrasEstimator:
 
     def compile(
         self, input_fn: UserFn, validate_only: bool = False, mode: str = ModeKeys.TRAIN
-    ) -> None:
-        """Map the model to the wafer: not in this release."""
-        self._refuse_wafer("compile")
+    ) -> str:
+        """Map the model to the wafer; with `validate_only` up to kernel matching.
+
+        Returns the folder of the compilation, `compile_dir/cs_<64 hex digits>`, which
+        is found there again when the same model is compiled for the same system by the
+        same release. Raises MappingError, whose message lists everything that cannot
+        run on the wafer, and nothing is written.
+        """
+        if not validate_only:
+            self._refuse_wafer("compile (other than validate_only=True)")
+        return str(self.validate(input_fn, mode).path)
+
+    def validate(self, input_fn: UserFn, mode: str = ModeKeys.TRAIN) -> Compiled:
+        """As `compile(validate_only=True)`, but returns what is in the folder."""
+        return compile_lib.validate(self._setup, input_fn, mode, self.compile_dir)
 
     def latest_checkpoint(self) -> str | None:
         """The path of the newest checkpoint, without suffix, or None."""

@@ -1,0 +1,112 @@
+"""The `wafer` command: the kernel library, and what becomes of a project's model."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wafer_runtime import console
+from wafer_runtime.errors import ParamsError, UsageError
+from wafer_runtime.params import load_params
+
+if TYPE_CHECKING:
+    from wafer_runtime.estimator.compile import Compiled
+
+_MODES = {"train": "train", "eval": "eval", "predict": "infer"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a `wafer` command line and return the exit code."""
+    args = _parser().parse_args(argv)
+    console.log_to_stderr()
+    return console.exit_code_of(lambda: args.action(args))
+
+
+def _ops(args: argparse.Namespace) -> None:
+    from wafer_runtime.report.library import describe, listing
+
+    print(describe(args.name) if args.name else listing())
+
+
+def _partition(args: argparse.Namespace) -> None:
+    print(_compiled(args).partition, end="")
+
+
+def _graph(args: argparse.Namespace) -> None:
+    from wafer_runtime.report.picture import svg
+
+    writers: dict[str, Any] = {".json": lambda graph: graph.to_json(), ".svg": svg}
+    path = Path(args.output)
+    if path.suffix not in writers:
+        raise UsageError(f"-o {path}: wanted a name that ends in .json or .svg")
+    graph = _compiled(args).graph
+    try:
+        path.write_text(writers[path.suffix](graph), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
+    print(f"Wrote {len(graph.kernels)} kernels, {len(graph.edges)} edges to {path}")
+
+
+def _compiled(args: argparse.Namespace) -> "Compiled":
+    """The project of this folder, compiled up to kernel matching, or from the cache."""
+    missing = [name for name in ("model.py", "data.py") if not Path(name).exists()]
+    if missing:
+        raise UsageError(
+            f"{Path.cwd()}: there is no {' and no '.join(missing)} here; run wafer in "
+            "the folder of a project"
+        )
+    sys.path.insert(0, str(Path.cwd()))
+    params = load_params(args.params, _set_defaults(), {"model_dir": args.model_dir})
+    console.import_tensorflow()
+    from data import input_fn  # type: ignore[import-not-found]
+    from model import model_fn  # type: ignore[import-not-found]
+
+    from wafer_runtime.estimator import CerebrasEstimator
+
+    model_dir = params["runconfig"]["model_dir"]
+    estimator = CerebrasEstimator(model_fn, model_dir, params=params)
+    return estimator.validate(input_fn, _MODES[args.mode])
+
+
+def _set_defaults() -> Any:
+    if not Path("utils.py").exists():
+        return None
+    import utils  # type: ignore[import-not-found]
+
+    if not hasattr(utils, "set_defaults"):
+        raise ParamsError("utils.py: has no set_defaults(params); run.py needs one too")
+    return utils.set_defaults
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = console.Parser(
+        prog="wafer", description=__doc__, epilog=console.EXIT_CODES, allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, action: Any, text: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
+        made.set_defaults(action=action)
+        return made
+
+    ops = command("ops", _ops, "list what the wafer can run, or explain one of it")
+    ops.add_argument("name", nargs="?", help="a kernel, layer, operation or optimizer")
+    partition = command("partition", _partition, "show what runs where, and why")
+    graph = command("graph", _graph, "write the kernel graph, as JSON or a picture")
+    graph.add_argument("-o", "--output", metavar="FILE", default="kernel_graph.svg",
+                       help="FILE.json or FILE.svg (default: %(default)s)")  # fmt: skip
+    for made in (partition, graph):
+        _add_project_flags(made)
+    return parser
+
+
+def _add_project_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-m", "--mode", choices=_MODES, default="train",
+        help="the graph of which mode (default: %(default)s)")  # fmt: skip
+    add("-p", "--params", default="configs/params.yaml", metavar="FILE",
+        help="the configuration (default: %(default)s)")  # fmt: skip
+    add("--model_dir", metavar="DIR", help="where compilations are kept")

@@ -1,0 +1,124 @@
+"""Which TensorFlow operation each HLO instruction comes from, and in which pass.
+
+An instruction carries the name of its operation; TensorFlow's gradients remember the
+operation that each of theirs is the gradient of. So every instruction has a forward
+operation, which is what layers, kernels and the user's lines are found by.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from wafer_runtime import source
+from wafer_runtime.compiler.flat import Node
+from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.partition import Partition
+
+FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+
+
+class Origin(NamedTuple):
+    """Where an instruction comes from.
+
+    node: its operation. forward: the operation of the forward pass that it belongs to,
+    `node` itself if there is none. role: FORWARD, BACKWARD or UPDATE, which is all
+    between the gradients and the new weights.
+    """
+
+    node: Node
+    forward: Node
+    role: str
+
+
+class Attribution:
+    """Finds the origins of a partition's instructions."""
+
+    def __init__(self, part: Partition):
+        self._by_name = {node.name: node for node in part.wafer}
+        self._forward = _closure(value.node for value in part.outputs.values())
+        self._gradients = _gradients(part.wafer, self._forward)
+
+    def origin(self, instruction: Instruction) -> Origin | None:
+        """None for what XLA put in by itself."""
+        node = self.node(instruction.op_name)
+        if node is None:
+            return None
+        if node in self._forward:
+            return Origin(node, node, FORWARD)
+        if node in self._gradients:
+            return Origin(node, self._original(node) or node, BACKWARD)
+        return Origin(node, node, UPDATE)
+
+    def node(self, name: str) -> Node | None:
+        """The node that made an operation of this name; updates make several."""
+        while name and name not in self._by_name:
+            name = name.rpartition("/")[0]
+        return self._by_name.get(name)
+
+    def is_forward(self, node: Node) -> bool:
+        """Whether outputs depend on it."""
+        return node in self._forward
+
+    def _original(self, node: Node) -> Node | None:
+        found = (self._by_name.get(name) for name in _original_names(node))
+        return next((node for node in found if node in self._forward), None)
+
+
+def _original_names(node: Node) -> Iterator[str]:
+    """What the operation of the forward pass may be called."""
+    original = _original_op(node.op)
+    if original is not None:
+        # In a function's graph the names start where the function was opened.
+        yield node.name.removesuffix(node.op.name) + original.name
+        yield original.name
+    call = _original_op(node.call)
+    # The gradient of a function is a function too, whose operations only have names.
+    inner = re.match(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/", node.op.name)
+    if call is not None and inner:
+        yield f"{call.name}/{inner.group(1)}"
+
+
+def _original_op(op: tf.Operation) -> tf.Operation | None:
+    original = getattr(op, "_original_op", None)
+    while original is not None and getattr(original, "_original_op", None) is not None:
+        original = original._original_op
+    return original
+
+
+def _closure(starts: Iterable[Node]) -> set[Node]:
+    seen: set[Node] = set()
+    stack = list(starts)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack += [value.node for value in node.inputs]
+    return seen
+
+
+def _gradients(nodes: list[Node], forward: set[Node]) -> set[Node]:
+    """Nodes of the backward pass: gradients, and sums of gradients between them."""
+    users: dict[Node, list[Node]] = {}
+    for node in nodes:
+        for value in node.inputs:
+            users.setdefault(value.node, []).append(node)
+    found: set[Node] = set()
+    for node in reversed(nodes):
+        if node in forward:
+            continue
+        is_gradient = _original_op(node.op) or _original_op(node.call)
+        if is_gradient or any(user in found for user in users.get(node, ())):
+            found.add(node)
+    return found
+
+
+def line_of(node: Node) -> str:
+    """The user's line that a node comes from, or the name of its operation."""
+    original = _original_op(node.op) or node.op
+    for op in (original, node.op, node.call):
+        line = source.of_op(op)
+        if not line.startswith("operation "):
+            return line
+    return line

@@ -1,0 +1,90 @@
+"""Compilations are kept in `cs_<64 hex digits>/`, named by what they were made from.
+
+An entry is written beside its place and moved there whole, so that a compilation that
+is broken off, or two at once, leave no half of one. `manifest.json` holds a checksum of
+every file: an entry that was cut off or edited is told, and made anew.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from wafer_runtime import __version__
+
+log = logging.getLogger("wafer_runtime")
+
+_MANIFEST = "manifest.json"
+
+
+class Entry:
+    """The compilation with content hash `key` in `folder`."""
+
+    def __init__(self, folder: str | os.PathLike[str], key: str):
+        self.path = Path(folder, f"cs_{key}")
+
+    def load(self) -> dict[str, str] | None:
+        """The texts of its files by name; None if there is no whole entry."""
+        if not self.path.exists():
+            return None
+        try:
+            manifest = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
+            files = {
+                name: self._checked(name, wanted) for name, wanted in manifest.items()
+            }
+        except (OSError, ValueError, AttributeError) as error:
+            log.warning("%s is damaged (%s): compiling again", self.path, error)
+            return None
+        return files
+
+    def store(self, files: Mapping[str, str]) -> None:
+        """Write the entry, in place of a damaged one; a whole one stays."""
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        _remove(partial)
+        partial.mkdir(parents=True)
+        for name, text in files.items():
+            (partial / name).write_text(text, encoding="utf-8")
+        sums = {name: _checksum(text) for name, text in files.items()}
+        (partial / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+        while True:
+            try:
+                partial.rename(self.path)
+                return
+            except OSError:
+                if not self.path.exists():
+                    raise
+            if self.load() is not None:
+                # Another process was first.
+                _remove(partial)
+                return
+            self._set_aside()
+
+    def _checked(self, name: str, wanted: str) -> str:
+        text = (self.path / name).read_text(encoding="utf-8")
+        if _checksum(text) != wanted:
+            raise ValueError(f"{name} is not as it was written")
+        return text
+
+    def _set_aside(self) -> None:
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.damaged")
+        # It may be that another process does the same.
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(aside)
+        _remove(aside)
+
+
+def key_of(*parts: str) -> str:
+    """64 hex digits for what a compilation is made from, this package's version too."""
+    return hashlib.sha256("\0".join([__version__, *parts]).encode()).hexdigest()
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,182 @@
+"""The wafer's nodes as a GraphDef of values: no variables, no calls, no order."""
+
+from collections.abc import Callable, Container
+from typing import Any
+
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.compiler.flat import BRANCH, Node, Value
+from wafer_runtime.compiler.partition import Partition, variable_of
+
+_DROPPED = ("_class", "_output_shapes")
+_SEEDS = {"seed", "seed2"}
+
+
+class Emitter:
+    """Writes `graph_def`, and knows by which name a value goes in it.
+
+    arguments: for each argument's name its TensorSpec. `places` says which tensor, not
+    in the graph_def, stands for it.
+    """
+
+    def __init__(self, part: Partition, stubs: Container[Node]):
+        self.graph_def = tf1.GraphDef()
+        self.graph_def.versions.CopyFrom(part.graph_versions)
+        self.arguments: dict[str, tf.TensorSpec] = {}
+        self.places: dict[str, str] = {}
+        self._refs: dict[Value, str] = {}
+        for name, value in part.inputs.items():
+            if value.tensor.dtype != tf.string:
+                self.stand_in(f"input:{name}", value)
+        for value in part.scalars:
+            self.stand_in(f"scalar:{value.node.name}:{value.output}", value)
+        updates = set(part.updates)
+        for node in part.wafer:
+            if node in stubs:
+                for index in range(len(node.op.outputs)):
+                    self.stand_in(f"stub:{node.name}:{index}", Value(node, index))
+            elif node not in updates and not variable_of(Value(node, 0)):
+                _WRITERS.get(node.kind, _copy)(self, node)
+
+    def ref(self, value: Value) -> str:
+        """The name of a value's tensor in the graph_def."""
+        return self._refs.get(value) or f"{value.node.name}:{value.output}"
+
+    def is_variable(self, value: Value) -> bool:
+        """Whether a value is a variable's handle, and not its content."""
+        return variable_of(value) is not None
+
+    def variable(self, handle: Value) -> str:
+        """The name of the argument that holds a variable's content."""
+        op = variable_of(handle)
+        assert op is not None, handle
+        name = f"variable:{op.name}"
+        if name not in self.arguments:
+            spec = tf.TensorSpec(op.get_attr("shape"), op.get_attr("dtype"))
+            self._add_argument(name, spec)
+        return name
+
+    def stand_in(self, name: str, value: Value) -> None:
+        """Let an argument stand for a value."""
+        tensor = value.tensor
+        shape = tensor.shape
+        if not shape.is_fully_defined() and value.node.inputs:
+            # Only what stands for an offender: most give what has their input's shape.
+            shape = value.node.inputs[0].tensor.shape
+        self._refs[value] = self._add_argument(
+            name, tf.TensorSpec(shape, tensor.dtype.base_dtype)
+        )
+
+    def alias(self, value: Value, ref: str) -> None:
+        """Let `value` go by another tensor's name."""
+        self._refs[value] = ref
+
+    def add(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        """A new node's first output."""
+        node = self.graph_def.node.add(op=kind, name=name, input=inputs)
+        for key, value in attributes.items():
+            node.attr[key].CopyFrom(value)
+        return f"{name}:0"
+
+    def _add_argument(self, name: str, spec: tf.TensorSpec) -> str:
+        self.places[name] = f"ARGUMENT_{len(self.arguments)}:0"
+        self.arguments[name] = spec
+        return self.places[name]
+
+
+def _type(dtype: tf.DType) -> Any:
+    return tf1.AttrValue(type=dtype.base_dtype.as_datatype_enum)
+
+
+def _constant(emitter: Emitter, name: str, value: Any) -> str:
+    tensor = tf.make_tensor_proto(value)
+    return emitter.add(
+        "Const",
+        name,
+        [],
+        dtype=tf1.AttrValue(type=tensor.dtype),
+        value=tf1.AttrValue(tensor=tensor),
+    )
+
+
+def _copy(emitter: Emitter, node: Node) -> None:
+    copied = emitter.graph_def.node.add()
+    copied.CopyFrom(node.op.node_def)
+    copied.name = node.name
+    copied.device = ""
+    copied.input[:] = [emitter.ref(value) for value in node.inputs]
+    for name in _DROPPED:
+        copied.attr.pop(name, None)
+    # Seeds that nobody chose differ in every run; the same model is to look the same.
+    for name in _SEEDS & copied.attr.keys():
+        copied.attr[name].i = 0
+
+
+def _read(emitter: Emitter, node: Node) -> None:
+    argument = emitter.variable(node.inputs[0])
+    emitter.alias(Value(node, 0), emitter.places[argument])
+
+
+def _variable_shape(emitter: Emitter, node: Node) -> None:
+    shape = emitter.arguments[emitter.variable(node.inputs[0])].shape
+    dtype = node.op.outputs[0].dtype.as_numpy_dtype
+    _constant(emitter, node.name, [dtype(size) for size in shape])
+
+
+def _gather(emitter: Emitter, node: Node) -> None:
+    handle, indices = node.inputs
+    emitter.add(
+        "GatherV2",
+        node.name,
+        [
+            emitter.places[emitter.variable(handle)],
+            emitter.ref(indices),
+            _constant(emitter, f"{node.name}/axis", node.op.get_attr("batch_dims")),
+        ],
+        Tparams=_type(node.op.outputs[0].dtype),
+        Tindices=_type(indices.tensor.dtype),
+        Taxis=_type(tf.int32),
+        batch_dims=tf1.AttrValue(i=node.op.get_attr("batch_dims")),
+    )
+
+
+def _gather_nd(emitter: Emitter, node: Node) -> None:
+    handle, indices = node.inputs
+    emitter.add(
+        "GatherNd",
+        node.name,
+        [emitter.places[emitter.variable(handle)], emitter.ref(indices)],
+        Tparams=_type(node.op.outputs[0].dtype),
+        Tindices=_type(indices.tensor.dtype),
+    )
+
+
+def _select(emitter: Emitter, node: Node) -> None:
+    dtype = node.inputs[1].tensor.dtype
+    ref = emitter.add(
+        "SelectV2", node.name, [emitter.ref(v) for v in node.inputs], T=_type(dtype)
+    )
+    # The node stands for one of its operation's outputs, which has its number.
+    for index in range(len(node.op.outputs)):
+        emitter.alias(Value(node, index), ref)
+
+
+def _all_are_unique(emitter: Emitter, node: Node) -> None:
+    """Rows of a sparse gradient: those of one index may as well be added one by one."""
+    values = emitter.ref(node.inputs[0])
+    dtype = node.op.outputs[1].dtype
+    count = node.inputs[0].tensor.shape.num_elements()
+    emitter.alias(Value(node, 0), values)
+    indices = list(map(dtype.as_numpy_dtype, range(count)))
+    emitter.alias(Value(node, 1), _constant(emitter, f"{node.name}/rows", indices))
+
+
+_WRITERS: dict[str, Callable[[Emitter, Node], None]] = {
+    "ReadVariableOp": _read,
+    "ResourceGather": _gather,
+    "ResourceGatherNd": _gather_nd,
+    BRANCH: _select,
+    "Unique": _all_are_unique,
+    "VariableShape": _variable_shape,
+}

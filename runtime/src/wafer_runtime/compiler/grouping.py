@@ -1,0 +1,80 @@
+"""The operations of the forward pass, and which of them make a kernel."""
+
+from wafer_runtime.compiler.cluster import Group
+from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.kernels import LIBRARY
+from wafer_runtime.compiler.kernels.dropout import DROPOUT
+from wafer_runtime.compiler.kernels.elementwise import ELEMENTWISE_CHAIN
+from wafer_runtime.compiler.kernels.embedding import EMBEDDING
+from wafer_runtime.compiler.kernels.library import ELEMENTWISE, KernelType
+from wafer_runtime.compiler.kernels.matmul import BATCHED_MATMUL, DENSE
+from wafer_runtime.compiler.kernels.movement import MOVE
+from wafer_runtime.compiler.kernels.normalization import NORMALIZATION
+from wafer_runtime.compiler.kernels.reduction import REDUCTION
+from wafer_runtime.compiler.kernels.softmax import CROSS_ENTROPY
+from wafer_runtime.compiler.step import Step
+
+
+def groups_of(step: Step) -> dict[str, Group]:
+    """The groups of the forward pass by their operation's name, inputs first."""
+    scopes = {name.rpartition("/")[0] for name in step.weights()} - {""}
+    groups: dict[str, Group] = {}
+    members: dict[Instruction, Group] = {}
+    for instruction, origin in step.forward():
+        name = origin.node.name
+        if name not in groups:
+            groups[name] = Group(origin.node, _layer(name, scopes))
+        group = members[instruction] = groups[name]
+        group.instructions.append(instruction)
+        group.streams |= instruction in step.streaming
+        for operand in instruction.operands:
+            source = members.get(operand)
+            if source is not None and source is not group:
+                group.inputs[source] = None
+                source.users[group] = None
+    for group in groups.values():
+        group.anchor = _anchor(group, step)
+    # HLO has the first of an operation's instructions before what others need.
+    return {n.name: groups[n.name] for n in step.part.wafer if n.name in groups}
+
+
+def kind_of(anchor: KernelType | None, groups: list[Group]) -> KernelType:
+    """The kind of a kernel that has no operation which decides it."""
+    if anchor is not None:
+        return anchor
+    opcodes = {opcode for group in groups for opcode in group.opcodes}
+    if any("logistic_loss" in group.node.name.split("/") for group in groups):
+        return CROSS_ENTROPY
+    if "reduce" in opcodes and opcodes & {"rsqrt", "sqrt"}:
+        return NORMALIZATION
+    if opcodes & DROPOUT.opcodes:
+        return DROPOUT
+    if opcodes & REDUCTION.takes:
+        return REDUCTION
+    return ELEMENTWISE_CHAIN if opcodes & ELEMENTWISE else MOVE
+
+
+def _layer(name: str, scopes: set[str]) -> str:
+    """The innermost scope of weights that an operation is in."""
+    while name:
+        name = name.rpartition("/")[0]
+        if name in scopes:
+            return name
+    return ""
+
+
+def _anchor(group: Group, step: Step) -> KernelType | None:
+    """The kind of kernel that an operation makes by itself."""
+    opcodes = group.opcodes
+    if "dot" in opcodes:
+        dots = [i for i in group.instructions if i.opcode == "dot"]
+        is_weighted = any(o not in step.streaming for d in dots for o in d.operands)
+        return DENSE if is_weighted else BATCHED_MATMUL
+    if "gather" in opcodes:
+        tables = [i.operands[0] for i in group.instructions if i.opcode == "gather"]
+        looked_up = any(t not in step.streaming and not t.is_constant for t in tables)
+        return EMBEDDING if looked_up else None
+    kinds = [kind for kind in LIBRARY if kind is not DROPOUT]
+    by_op = (kind for kind in kinds if group.node.kind in kind.ops)
+    by_opcode = (kind for kind in kinds if opcodes & kind.opcodes)
+    return next(by_op, None) or next(by_opcode, None)

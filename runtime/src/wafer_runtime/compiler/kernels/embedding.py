@@ -1,0 +1,30 @@
+"""Embeddings: rows of a table of weights, and their gradient."""
+
+from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.kernels.library import FLOATS, INDICES, KernelType, share
+
+
+def _sizes(gather: Instruction, batch: int) -> dict[str, int]:
+    rows, *width = gather.operands[0].shape
+    columns = width[-1] if width else 1
+    return {
+        "vocabulary": rows,
+        "width": columns,
+        "lookups": share(gather.elements // columns, batch),
+    }
+
+
+EMBEDDING = KernelType(
+    name="embedding",
+    summary="Rows of a table of weights, looked up by int32 numbers; the gradient is "
+    "added to the rows.",
+    layers=(
+        "tf_keras.layers.Embedding",
+        "tf.nn.embedding_lookup",
+        "tf.gather(weights, i)",
+    ),
+    dtypes=FLOATS + INDICES,
+    takes=frozenset(["gather", "scatter"]),
+    measured=frozenset(["gather"]),
+    measure=_sizes,
+)

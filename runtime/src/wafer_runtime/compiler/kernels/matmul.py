@@ -1,0 +1,69 @@
+"""Matrix products: with weights (dense layers), and of activations (attention)."""
+
+import math
+
+from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.kernels.library import KernelType, share
+
+
+def dot_sizes(dot: Instruction) -> dict[str, int]:
+    """`groups` products of [rows, inner] with [inner, columns], of a whole batch."""
+    numbers = dot.proto.dot_dimension_numbers
+    left, right = dot.operands
+
+    def size(shape: tuple[int, ...], dimensions: list[int]) -> int:
+        return math.prod(shape[d] for d in dimensions)
+
+    groups = size(left.shape, numbers.lhs_batch_dimensions)
+    inner = size(left.shape, numbers.lhs_contracting_dimensions)
+    return {
+        "groups": groups,
+        "rows": math.prod(left.shape) // (groups * inner),
+        "inner": inner,
+        "columns": math.prod(right.shape) // (groups * inner),
+    }
+
+
+def macs(dot: Instruction) -> int:
+    """Multiply-accumulates of a batch."""
+    return math.prod(dot_sizes(dot).values())
+
+
+def _dense(dot: Instruction, batch: int) -> dict[str, int]:
+    sizes = dot_sizes(dot)
+    return {
+        "positions": share(sizes["groups"] * sizes["rows"], batch),
+        "inputs": sizes["inner"],
+        "outputs": sizes["columns"],
+    }
+
+
+def _attention(dot: Instruction, batch: int) -> dict[str, int]:
+    sizes = dot_sizes(dot)
+    return sizes | {"groups": share(sizes["groups"], batch)}
+
+
+DENSE = KernelType(
+    name="dense",
+    summary="A product with weights, with bias and activation, for one vector or a "
+    "sequence of positions; weights may be another kernel's (tied embeddings).",
+    layers=(
+        "tf_keras.layers.Dense",
+        "tf.matmul(x, weights)",
+        "tf.einsum",
+        "tf.tensordot",
+    ),
+    measured=frozenset(["dot"]),
+    measure=_dense,
+)
+
+BATCHED_MATMUL = KernelType(
+    name="batched_matmul",
+    summary="Products of activations with one another, sample by sample and head by "
+    "head, as in attention.",
+    layers=("tf.matmul(x, y)", "tf.einsum", "tf_keras.layers.Attention", "layers.Dot"),
+    opcodes=frozenset(["dot"]),
+    takes=frozenset(["reduce"]),
+    measured=frozenset(["dot"]),
+    measure=_attention,
+)

@@ -1,0 +1,78 @@
+"""Update rules: they run where their weights are, as part of the weights' kernel."""
+
+import dataclasses
+import re
+
+
+@dataclasses.dataclass(frozen=True)
+class UpdateRule:
+    """An optimizer. states: numbers kept for each weight. named: a regex for the scope
+    that it puts its operations in; op: TensorFlow's operation of it."""
+
+    name: str
+    states: int
+    layers: tuple[str, ...]
+    named: str = ""
+    op: str = ""
+
+
+UPDATE_RULES = (
+    UpdateRule("AdamW", 2, ("optimizer_type: adamw",), named=r"adam_?w"),
+    UpdateRule("LAMB", 2, ("optimizer_type: lamb",), named="lamb"),
+    UpdateRule("Adafactor", 1, ("an optimizer named Adafactor",), named="adafactor"),
+    UpdateRule(
+        "Adam",
+        2,
+        ("optimizer_type: adam", "tf.compat.v1.train.AdamOptimizer"),
+        named="adam",
+        op="ResourceApplyAdam",
+    ),
+    UpdateRule(
+        "RMSProp",
+        2,
+        ("optimizer_type: rmsprop", "tf.compat.v1.train.RMSPropOptimizer"),
+        named="rms_?prop",
+        op="ResourceApply(Centered)?RMSProp",
+    ),
+    UpdateRule(
+        "Momentum",
+        1,
+        ("optimizer_type: momentum", "tf.compat.v1.train.MomentumOptimizer"),
+        named="momentum",
+        op="ResourceApply(Keras)?Momentum",
+    ),
+    UpdateRule(
+        "Adagrad",
+        1,
+        ("tf.compat.v1.train.AdagradOptimizer",),
+        named="adagrad",
+        op="ResourceApplyAdagrad(V2)?",
+    ),
+    UpdateRule(
+        "Adadelta",
+        2,
+        ("tf.compat.v1.train.AdadeltaOptimizer",),
+        named="adadelta",
+        op="ResourceApplyAdadelta",
+    ),
+    UpdateRule(
+        "SGD",
+        0,
+        ("optimizer_type: sgd", "tf.compat.v1.train.GradientDescentOptimizer"),
+        named="sgd|gradient_?descent",
+        op="ResourceApplyGradientDescent",
+    ),
+)
+
+
+def rule_of(op_type: str, op_name: str) -> str:
+    """The name of the update rule that an updating operation belongs to."""
+    # An optimizer's own scope comes first, and the weight's name after `update_`.
+    scope = op_name.partition("/update_")[0]
+    for rule in UPDATE_RULES:
+        if rule.named and re.search(rule.named, scope, re.IGNORECASE):
+            return rule.name
+    for rule in UPDATE_RULES:
+        if rule.op and re.fullmatch(rule.op, op_type):
+            return rule.name
+    return "assignment"

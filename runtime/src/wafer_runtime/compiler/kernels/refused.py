@@ -1,0 +1,76 @@
+"""What the wafer does not run, with the reason and what to use instead."""
+
+from typing import NamedTuple
+
+
+class Refusal(NamedTuple):
+    """Why something cannot be on the wafer.
+
+    opcodes: HLO instructions that are it. also: more names under which it is known.
+    """
+
+    reason: str
+    instead: str
+    opcodes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+
+REFUSED = {
+    "tf.py_function": Refusal(
+        "Python code runs on the host only",
+        "TensorFlow operations, or do it in input_fn",
+        also=("tf.numpy_function",),
+    ),
+    "tf.strings": Refusal(
+        "text does not travel to the wafer", "make numbers of it in input_fn"
+    ),
+    "tf.while_loop": Refusal(
+        "loops, and branches that XLA keeps, run on the host only",
+        "a Python loop over range(n), which is unrolled into layers",
+        ("while", "conditional"),
+        ("tf.map_fn", "tf.scan", "tf_keras.layers.LSTM"),
+    ),
+    "tf.boolean_mask": Refusal(
+        "the size of its result depends on the data",
+        "keep the size and mask: tf.where(condition, x, 0); or do it in input_fn",
+        ("set-dimension-size",),
+        ("tf.unique", "tf.where(condition)"),
+    ),
+    "tf.sort": Refusal(
+        "the wafer does not sort",
+        "tf.reduce_max or tf.argmax; or sort on the host, in host_call or input_fn",
+        ("sort", "topk"),
+        ("tf.argsort", "tf.math.top_k"),
+    ),
+    "tf.signal.fft": Refusal(
+        "there is no kernel for Fourier transforms", "do it in input_fn", ("fft",)
+    ),
+    "complex": Refusal(
+        "complex numbers are not supported",
+        "real numbers: keep the real and the imaginary part as two tensors",
+        ("complex", "real", "imag"),
+    ),
+    "float64": Refusal("float64 is not supported", "float32, float16 or bfloat16"),
+    "int64": Refusal(
+        "there is no 64-bit integer arithmetic", "int32: tf.cast(x, tf.int32)"
+    ),
+    "tf.linalg.cholesky": Refusal(
+        "there is no kernel for decompositions of matrices",
+        "products (tf.matmul), or do it in input_fn",
+        ("cholesky", "triangular-solve"),
+    ),
+    "tf.keras.metrics": Refusal(
+        "the Keras metrics API is not supported", "tf.compat.v1.metrics in host_call"
+    ),
+    "tf.compat.v1.placeholder": Refusal(
+        "nobody feeds a placeholder", "make it a feature that input_fn returns"
+    ),
+    "other update rules": Refusal(
+        "this update rule is not in the kernel library",
+        "one of those that `wafer ops optimizers` lists",
+    ),
+    "unknown to XLA": Refusal(
+        "XLA, and so the wafer, does not know this operation",
+        "another one that does the same, or do it in input_fn",
+    ),
+}

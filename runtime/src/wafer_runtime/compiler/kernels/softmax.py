@@ -1,0 +1,34 @@
+"""Softmax, and the cross-entropies that end most models."""
+
+from wafer_runtime.compiler.kernels.library import (
+    FLOATS,
+    INDICES,
+    KernelType,
+    outer_and_width,
+)
+
+SOFTMAX = KernelType(
+    name="softmax",
+    summary="Shares that add up to one along the last dimension; also their logarithm.",
+    layers=("tf_keras.layers.Softmax", "tf.nn.softmax", "tf.nn.log_softmax"),
+    ops=frozenset(["Softmax", "LogSoftmax"]),
+    takes=frozenset(["reduce"]),
+    measure=outer_and_width,
+)
+
+CROSS_ENTROPY = KernelType(
+    name="cross_entropy",
+    summary="The loss of logits against classes (int32), shares of classes, or "
+    "independent probabilities; forward and gradient in one.",
+    layers=(
+        "tf.nn.sparse_softmax_cross_entropy_with_logits",
+        "tf.nn.softmax_cross_entropy_with_logits",
+        "tf.nn.sigmoid_cross_entropy_with_logits",
+    ),
+    ops=frozenset(
+        ["SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits"]
+    ),
+    dtypes=FLOATS + INDICES,
+    takes=frozenset(["reduce"]),
+    measure=outer_and_width,
+)

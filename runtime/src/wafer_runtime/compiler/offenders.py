@@ -1,0 +1,149 @@
+"""What of a model cannot run on the wafer: where, why, and what to use instead."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from wafer_runtime.compiler.attribute import line_of
+from wafer_runtime.compiler.extract import UnsupportedError
+from wafer_runtime.compiler.flat import LOOPS, Node, Value
+from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.kernels import LIBRARY
+from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
+from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
+from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.step import Step
+from wafer_runtime.compiler.updates import RULES
+
+
+class Offender(NamedTuple):
+    """An operation that no kernel runs. line: of the user's code."""
+
+    layer: str
+    op: str
+    line: str
+    reason: str
+    instead: str
+
+
+_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_OPCODES = {code: refusal for refusal in REFUSED.values() for code in refusal.opcodes}
+_WIDE = frozenset(["s64", "u64"])
+_MOVES_WIDE = (
+    MOVEMENT | SOURCES | {"compare", "convert", "select", "clamp", "and", "or"}
+)
+_KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
+    *(kind.opcodes | kind.takes | kind.measured for kind in LIBRARY)
+)
+
+
+def in_graph(part: Partition) -> dict[Node, Offender]:
+    """The nodes that XLA is not even to be asked about."""
+    found = {}
+    for node in part.wafer:
+        if told := _told(node, part):
+            found[node] = _offender(node, told)
+    return found
+
+
+def refused(error: UnsupportedError, part: Partition) -> tuple[Node, Offender] | None:
+    """The node that XLA refused, or None if the error names none."""
+    for node in part.wafer:
+        if node.name == error.name:
+            return node, _offender(node, REFUSED["unknown to XLA"])
+    return None
+
+
+def keras_metric(line: str) -> Offender:
+    """A metric of Keras's that model_fn made at `line`."""
+    told = REFUSED["tf.keras.metrics"]
+    return Offender("", "tf.keras.metrics", line, told.reason, told.instead)
+
+
+def in_hlo(step: Step) -> list[Offender]:
+    """The operations whose instructions no kernel can hold."""
+    found: dict[Node, Offender] = {}
+    for instruction in step.instructions:
+        origin = step.origins[instruction]
+        if origin is None or origin.forward in found:
+            continue
+        if told := _unmatched(instruction):
+            found[origin.forward] = _offender(origin.forward, told)
+    return list(found.values())
+
+
+def report(offenders: Iterable[Offender], more: str = "") -> str:
+    """One paragraph for each, in the order of the lines."""
+    ordered = sorted(set(offenders), key=lambda o: (_file_and_line(o.line), o))
+    count = f"{len(ordered)} operation{'s' if len(ordered) > 1 else ''}"
+    lines = [f"The model does not map to the wafer: {count} cannot run there."]
+    for o in ordered:
+        layer = f" in layer {o.layer}" if o.layer else ""
+        lines.append(
+            f"  {o.line}: {o.op}{layer}: {o.reason}.\n      Instead: {o.instead}."
+        )
+    return "\n".join([*lines, *([more] if more else [])])
+
+
+def _file_and_line(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(":")
+    return file, int(line) if line.isdigit() else 0
+
+
+def _offender(node: Node, told: Refusal) -> Offender:
+    layer = node.name.rpartition("/")[0]
+    return Offender(layer, node.kind, line_of(node), told.reason, told.instead)
+
+
+def _told(node: Node, part: Partition) -> Refusal | None:
+    """Why a node cannot be on the wafer, from its type alone."""
+    values = [*node.inputs, *(Value(node, i) for i in range(len(node.op.outputs)))]
+    if node.kind in _PYTHON:
+        return REFUSED["tf.py_function"]
+    if any(value.tensor.dtype == tf.string for value in values):
+        return REFUSED["tf.strings"]
+    if node.kind in LOOPS or node.kind.startswith("TensorList"):
+        return REFUSED["tf.while_loop"]
+    if node.kind.startswith("Unique") and not _is_of_an_optimizer(node):
+        return REFUSED["tf.boolean_mask"]
+    if node.kind == "Placeholder":
+        return REFUSED["tf.compat.v1.placeholder"]
+    if node in part.updates and node.kind not in RULES:
+        return REFUSED["other update rules"]
+    return None
+
+
+def _is_of_an_optimizer(node: Node) -> bool:
+    """Sparse gradients are made free of double rows before an update."""
+    return any("deduplicate" in frame.name for frame in node.op.traceback)
+
+
+def _unmatched(instruction: Instruction) -> Refusal | None:
+    dtypes = {dtype for dtype, _ in instruction.parts} | {instruction.dtype}
+    if dtypes & {"c64", "c128"}:
+        return REFUSED["complex"]
+    if instruction.opcode in _OPCODES:
+        return _OPCODES[instruction.opcode]
+    if any(instruction.proto.shape.is_dynamic_dimension):
+        return REFUSED["tf.boolean_mask"]
+    if "f64" in dtypes and instruction.shape:
+        return REFUSED["float64"]
+    if instruction.dtype in _WIDE and _computes_wide(instruction):
+        return REFUSED["int64"]
+    for kind in LIBRARY:
+        for limit in kind.limits:
+            if limit.breaks(instruction):
+                reason = f"the kernel {kind.name} does not do {limit.text}"
+                return Refusal(reason, limit.instead)
+    if instruction.opcode not in _KNOWN:
+        reason = f"no kernel has the HLO instruction {instruction.opcode}"
+        return Refusal(reason, "other operations: `wafer ops` lists what there is")
+    return None
+
+
+def _computes_wide(instruction: Instruction) -> bool:
+    """Counters (scalars) and random bits aside."""
+    is_random = "Random" in instruction.op_type
+    moves = instruction.opcode in _MOVES_WIDE
+    return bool(instruction.shape) and not moves and not is_random

@@ -1,0 +1,113 @@
+"""Which kernel runs each instruction: forward, backward, and update."""
+
+import re
+
+from wafer_runtime.compiler.attribute import BACKWARD
+from wafer_runtime.compiler.cluster import Cluster
+from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.partition import variable_of
+from wafer_runtime.compiler.step import Step
+
+
+class Ownership:
+    """The cluster of each instruction and each variable.
+
+    scaling: the cluster of what belongs to no layer, such as a global norm.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        clusters: list[Cluster],
+        scaling: Cluster,
+    ):
+        self.scaling = scaling
+        self.of: dict[Instruction, Cluster] = {}
+        self.variables: dict[str, Cluster] = {}
+        self._step = step
+        self._by_node = {g.node: c for c in clusters for g in c.groups}
+        for instruction, origin in step.forward():
+            self.of[instruction] = self._by_node[origin.node]
+        self._own_weights()
+        self._own_backward()
+        self._own_updates()
+
+    def _own_weights(self) -> None:
+        for parameter in self._step.parameters:
+            kind, _, name = self._step.argument(parameter).partition(":")
+            if kind != "variable":
+                continue
+            users = (self.of.get(user) for user in parameter.users)
+            owner = next((cluster for cluster in users if cluster), None)
+            if owner is not None:
+                self.variables[name] = owner
+        states = [n for n in self._step.part.variables if n not in self.variables]
+        self.variables |= {name: self._holder(name) for name in states}
+
+    def _holder(self, state: str) -> Cluster:
+        """Who keeps a variable that only updates read: an optimizer's has the name of
+        its weight in its own, a moving average the scope of its layer."""
+        parts = re.sub(r"_\d+$", "", state).split("/")
+        spans = [
+            "/".join(parts[i:j])
+            for i in range(len(parts))
+            for j in range(i + 1, len(parts) + 1)
+        ]
+        known = [span for span in spans if span in self.variables]
+        if known:
+            return self.variables[max(known, key=len)]
+        scope = state.rpartition("/")[0]
+        siblings = [v for v in self.variables if scope and v.startswith(f"{scope}/")]
+        return self.variables[siblings[0]] if siblings else self.scaling
+
+    def _own_backward(self) -> None:
+        backward = [i for i in self._step.instructions if self._role(i) == BACKWARD]
+        for instruction in backward:
+            origin = self._step.origins[instruction]
+            assert origin is not None
+            is_forward = self._step.attribution.is_forward(origin.forward)
+            if owner := self._by_node.get(origin.forward):
+                self.of[instruction] = owner
+            elif not is_forward and origin.forward is not origin.node:
+                self.of[instruction] = self.scaling
+        # Sums of gradients go with what takes them.
+        for instruction in reversed(backward):
+            if instruction not in self.of:
+                users = (self.of.get(user) for user in instruction.users)
+                owner = next((cluster for cluster in users if cluster), None)
+                if owner is not None:
+                    self.of[instruction] = owner
+        for instruction in backward:
+            self.of.setdefault(instruction, self._of_operands(instruction))
+
+    def _own_updates(self) -> None:
+        rest = [i for i in self._step.instructions if i not in self.of]
+        updates = set(self._step.part.updates)
+        for instruction in rest:
+            origin = self._step.origins[instruction]
+            if origin and origin.node in updates:
+                op = variable_of(origin.node.inputs[0])
+                self.of[instruction] = self.variables[op.name] if op else self.scaling
+            elif not instruction.shape and not instruction.parts:
+                self.of[instruction] = self.scaling
+            else:
+                self.of[instruction] = self._of_operands(instruction)
+        # A scale spread over the numbers of a gradient goes with the gradient.
+        for instruction in reversed(rest):
+            if self.of[instruction] is self.scaling and instruction.shape:
+                users = (self.of[user] for user in instruction.users if user in self.of)
+                self.of[instruction] = next(users, self.scaling)
+
+    def _of_operands(self, instruction: Instruction) -> Cluster:
+        for operand in instruction.operands:
+            if operand.opcode == "parameter":
+                _, _, name = self._step.argument(operand).partition(":")
+                owner = self.variables.get(name)
+            else:
+                owner = self.of.get(operand)
+            if owner is not None and owner is not self.scaling:
+                return owner
+        return self.scaling
+
+    def _role(self, instruction: Instruction) -> str:
+        return self._step.role(instruction)

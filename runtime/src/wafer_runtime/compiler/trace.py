@@ -1,0 +1,103 @@
+"""Stage 1: what a built model_fn computes, from which inputs to which outputs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+
+from wafer_runtime.errors import InputFnError
+
+
+class Traced(NamedTuple):
+    """A model in one mode, as a graph whose variables were never allocated.
+
+    inputs: what the host streams to the wafer, by name, such as `features/input_ids`.
+    outputs: what the wafer streams back: `loss`, `host_call/0`, `predictions/class`.
+    train_op: None but in training. batch_size: samples in a batch.
+    """
+
+    graph: tf.Graph
+    mode: str
+    inputs: Mapping[str, tf.Tensor]
+    outputs: Mapping[str, tf.Tensor]
+    train_op: tf.Operation | None
+    global_step: tf.Variable
+    metric_ops: tuple[tf.Operation, ...]
+    batch_size: int
+
+
+def trace(
+    features: Any,
+    labels: Any,
+    spec: Any,
+    global_step: tf.Variable,
+    where: str = "input_fn",
+) -> Traced:
+    """What the default graph, in which model_fn made `spec`, is to compute.
+
+    where: of input_fn, for errors. Raises InputFnError for shapes that are not static.
+    """
+    inputs = _named("features", features) | _named("labels", labels)
+    _check_static(where, inputs)
+    updates = _metric_ops(spec)
+    outputs = {} if spec.loss is None else {"loss": spec.loss}
+    if spec.mode == "infer":
+        outputs = _named("predictions", spec.predictions)
+    if isinstance(spec.host_call, tuple | list):
+        outputs |= {f"host_call/{i}": t for i, t in enumerate(spec.host_call[1])}
+    return Traced(
+        graph=tf1.get_default_graph(),
+        mode=spec.mode,
+        inputs=inputs,
+        outputs=outputs,
+        train_op=spec.train_op if spec.mode == "train" else None,
+        global_step=global_step,
+        metric_ops=updates,
+        batch_size=_batch_size(where, inputs),
+    )
+
+
+def _named(name: str, value: Any) -> dict[str, Any]:
+    """The tensors of a (nested) dict by their path in it."""
+    if isinstance(value, Mapping):
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            found |= _named(f"{name}/{key}", item)
+        return found
+    return {} if value is None else {name: value}
+
+
+def _metric_ops(spec: Any) -> tuple[tf.Operation, ...]:
+    """Metrics that model_fn made itself, in place of a function for the host."""
+    made = spec.host_call if isinstance(spec.host_call, Mapping) else {}
+    pairs: Iterable[Any] = [*made.values(), *(spec.eval_metric_ops or {}).values()]
+    return tuple(part.op for pair in pairs for part in pair if hasattr(part, "op"))
+
+
+def _check_static(where: str, inputs: Mapping[str, Any]) -> None:
+    for name, tensor in inputs.items():
+        if isinstance(tensor, tf.SparseTensor | tf.RaggedTensor):
+            raise InputFnError(
+                f"{where}: {name} is a {type(tensor).__name__}; the wafer takes dense "
+                "tensors: pad to one length, tf.sparse.to_dense(x) or x.to_tensor()."
+            )
+        if not tensor.shape.is_fully_defined():
+            raise InputFnError(
+                f"{where}: {name} has shape {tensor.shape}; on the wafer all shapes "
+                "are static. Batch with .batch(batch_size, drop_remainder=True), and "
+                "pad or reshape to one size: .padded_batch(..., padded_shapes), or "
+                "tf.ensure_shape(x, [...])."
+            )
+
+
+def _batch_size(where: str, inputs: Mapping[str, Any]) -> int:
+    sizes = {name: t.shape[0] for name, t in inputs.items() if t.shape.rank}
+    if not sizes:
+        raise InputFnError(
+            f"{where}: no feature or label has a batch dimension. Add .batch("
+            "batch_size, drop_remainder=True)."
+        )
+    # A feature may also be the same for all samples: the batch is what most share.
+    values = list(sizes.values())
+    return int(max(values, key=values.count))

@@ -1,0 +1,123 @@
+"""Compiling: a model_fn's graph -> the compiler's stages -> an entry of the cache."""
+
+import hashlib
+import inspect
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from wafer_runtime import source
+from wafer_runtime.compiler import offenders
+from wafer_runtime.compiler.cache import Entry, key_of
+from wafer_runtime.compiler.kernel_graph import KernelGraph
+from wafer_runtime.compiler.partition import Partition, partition
+from wafer_runtime.compiler.pipeline import Candidate, Stages
+from wafer_runtime.compiler.trace import Traced, trace
+from wafer_runtime.errors import MappingError, WaferError
+from wafer_runtime.estimator import calls, sessions
+from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.sessions import Setup
+from wafer_runtime.report.text import HostPart, compile_report, partition_table
+
+log = logging.getLogger("wafer_runtime")
+
+_DEFAULT_SYSTEM = "wse2"
+_STAGES = ("trace", "partition", "extract", "match")
+_GRAPH, _REPORT, _PARTITION = "kernel_graph.json", "compile_report.txt", "partition.txt"
+
+
+class Compiled(NamedTuple):
+    """A compilation: its folder in the cache, and what is in it."""
+
+    path: Path
+    graph: KernelGraph
+    report: str
+    partition: str
+
+
+def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled:
+    """Map a model to kernels, or find that this was done before, in `folder`.
+
+    Raises MappingError, whose message lists all that cannot run on the wafer.
+    """
+    stages = Stages(_STAGES)
+    with calls.keras_metrics_noted() as metrics:
+        try:
+            with stages("trace"), sessions.built_graph(setup, input_fn, mode) as built:
+                where = source.of_function(input_fn)
+                traced = trace(*built.inputs[:2], built.spec, built.global_step, where)
+        except WaferError as error:
+            if not metrics:
+                raise
+            found = tuple(map(offenders.keras_metric, metrics))
+            note = f"What comes after was not looked at ({error})."
+            raise MappingError(offenders.report(found, note), found) from error
+    with traced.graph.as_default():
+        return _matched(setup, traced, metrics, folder, stages)
+
+
+def _matched(
+    setup: Setup, traced: Traced, metrics: list[str], folder: str, stages: Stages
+) -> Compiled:
+    system = _system(setup.params)
+    with stages("partition"):
+        part = partition(traced)
+        candidate = Candidate(part, metrics)
+        key = key_of(candidate.content_hash(), system, _sources(setup.model_fn))
+    entry = Entry(folder, key)
+    if files := entry.load():
+        stages.close()
+        log.info(
+            "Cached compilation found for this model configuration: %s", entry.path
+        )
+        return _compiled(entry, files)
+    with stages("extract"):
+        extracted = candidate.extract()
+    with stages("match"):
+        graph = candidate.match(extracted, traced)
+    stages.close()
+    host = host_parts(part)
+    files = {
+        _GRAPH: graph.to_json(),
+        _REPORT: compile_report(graph, host, system),
+        _PARTITION: partition_table(graph, host) + "\n",
+    }
+    entry.store(files)
+    log.info("The model maps to %d kernels: %s", len(graph.kernels), entry.path)
+    return _compiled(entry, files)
+
+
+def _compiled(entry: Entry, files: Mapping[str, str]) -> Compiled:
+    graph = KernelGraph.from_json(files[_GRAPH])
+    return Compiled(entry.path, graph, files[_REPORT], files[_PARTITION])
+
+
+def host_parts(part: Partition) -> list[HostPart]:
+    """The operations on the host by the reason why they are there."""
+    groups: dict[str, list[tf.Operation]] = {}
+    for op, reason in part.host.items():
+        groups.setdefault(reason, []).append(op)
+    return [(reason, len(ops), ops[0].name) for reason, ops in groups.items()]
+
+
+def _system(params: Any) -> str:
+    runconfig = params.get("runconfig", {}) if isinstance(params, Mapping) else {}
+    return str(runconfig.get("system", _DEFAULT_SYSTEM))
+
+
+def _sources(model_fn: UserFn) -> str:
+    """A checksum of the model's files: a compilation names lines in them."""
+    digest = hashlib.sha256()
+    own = Path(inspect.getsourcefile(inspect.unwrap(model_fn)) or "")
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        beside = (
+            file and Path(file).parent == own.parent and module.__name__ != "__main__"
+        )
+        if beside and source.is_users(str(file)):
+            digest.update(Path(str(file)).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What people read of a compilation. Nothing here imports TensorFlow."""

@@ -1,0 +1,79 @@
+"""The kernel library for people: `wafer ops`. Everything is read from the kernels."""
+
+from collections.abc import Iterable
+
+from wafer_runtime.compiler.kernels import LIBRARY, UPDATE_RULES, KernelType
+from wafer_runtime.compiler.kernels.elementwise import ACTIVATIONS
+from wafer_runtime.compiler.kernels.refused import REFUSED
+from wafer_runtime.errors import UsageError, did_you_mean
+from wafer_runtime.report.text import table
+
+
+def listing() -> str:
+    """Every kernel with its layers, dtypes and limits, then the optimizers."""
+    kernels = [("kernel", "layers and operations", "dtypes", "limits")]
+    for kind in LIBRARY:
+        limits = "; ".join(f"no {limit.text}" for limit in kind.limits)
+        for number, layer in enumerate(kind.layers):
+            first = number == 0
+            dtypes = ", ".join(kind.dtypes) if first else ""
+            kernels.append((kind.name * first, layer, dtypes, limits * first))
+    rules = [("optimizer", "states a weight", "how to ask for it")]
+    rules += [(r.name, str(r.states), ", ".join(r.layers)) for r in UPDATE_RULES]
+    refused = [("not on the wafer", "why", "instead")]
+    refused += [(", ".join([name, *r.also]), r.reason, r.instead) for name, r in REFUSED.items()]
+    tables = [table(kernels), table(rules), table(refused)]
+    return "\n\n".join([*tables, "wafer ops NAME explains one of them."])
+
+
+def describe(name: str) -> str:
+    """What the library says of a kernel, layer, operation, optimizer or offender.
+
+    Raises UsageError for a name that it does not have.
+    """
+    if name == "optimizers":
+        return "\n".join(f"{r.name}: {', '.join(r.layers)}" for r in UPDATE_RULES)
+    found = [_kernel(kind) for kind in LIBRARY if _is_named(name, _names(kind))]
+    found += [
+        f"{rule.name}: an update rule with {rule.states} states a weight, run in the "
+        f"kernel of the weight\n  written as: {', '.join(rule.layers)}"
+        for rule in UPDATE_RULES
+        if _is_named(name, [rule.name, *rule.layers])
+    ]
+    found += [
+        f"{refused}: not on the wafer: {told.reason}\n  instead: {told.instead}"
+        for refused, told in REFUSED.items()
+        if _is_named(name, [refused, *told.opcodes, *told.also])
+    ]
+    if not found:
+        known = [n for kind in LIBRARY for n in _names(kind)]
+        known += [rule.name for rule in UPDATE_RULES] + list(REFUSED)
+    known += [n for told in REFUSED.values() for n in told.also]
+        hint = did_you_mean(name, known)
+        raise UsageError(
+            f"{name}: not in the kernel library{hint}. `wafer ops` lists it"
+        )
+    return "\n\n".join(found)
+
+
+def _kernel(kind: KernelType) -> str:
+    lines = [f"{kind.name}: {kind.summary}", f"  written as: {', '.join(kind.layers)}"]
+    if kind.ops:
+        lines.append(f"  TensorFlow operations: {', '.join(sorted(kind.ops))}")
+    opcodes = sorted(kind.opcodes | kind.takes | kind.measured)
+    lines.append(f"  HLO instructions: {', '.join(opcodes) or 'any arithmetic'}")
+    lines.append(f"  dtypes: {', '.join(kind.dtypes)}")
+    for limit in kind.limits:
+        lines.append(f"  no {limit.text}; instead {limit.instead}")
+    return "\n".join(lines)
+
+
+def _names(kind: KernelType) -> list[str]:
+    activations = ACTIVATIONS if kind.name == "elementwise" else ()
+    return [kind.name, *kind.layers, *kind.ops, *activations]
+
+
+def _is_named(name: str, names: Iterable[str]) -> bool:
+    """`Dense` finds tf_keras.layers.Dense, and `relu` tf.nn.relu."""
+    wanted = name.lower()
+    return any(wanted in (n.lower(), n.lower().rpartition(".")[2]) for n in names)

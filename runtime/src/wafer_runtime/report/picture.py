@@ -1,0 +1,125 @@
+"""The kernel graph as a picture: SVG, from the host above to the loss below."""
+
+from html import escape
+
+from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph
+
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 210, 54, 30, 46, 30
+_COLOURS = {
+    "dense": "#bcd4f6",
+    "batched_matmul": "#a8c6ef",
+    "conv2d": "#bfe3c6",
+    "conv2d_transpose": "#a9d8b3",
+    "embedding": "#e4cdf2",
+    "normalization": "#f8e3b0",
+    "softmax": "#f6cfa8",
+    "cross_entropy": "#f3b7a4",
+    "gradient_scaling": "#e3e3e3",
+}
+_OTHER = "#efefef"
+
+
+def svg(graph: KernelGraph) -> str:
+    """One box a kernel, its line and work in it; the edges say how many bytes a sample.
+
+    Every box carries all its numbers as a tooltip.
+    """
+    rows = _rows(graph)
+    places = _places(rows)
+    height = len(rows) * (_HEIGHT + _GAP_Y) + 2 * _MARGIN
+    width = max(x for x, _ in places.values()) + _WIDTH + _MARGIN
+    boxes = [_box(HOST, "host", "input_fn, metrics", "#ffffff", "", places)]
+    boxes += [_kernel(kernel, graph, places) for kernel in graph.kernels]
+    edges = [_edge(edge, places) for edge in graph.edges if edge.target != HOST]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" font-family="sans-serif">',
+            '<rect width="100%" height="100%" fill="white"/>',
+            *edges,
+            *boxes,
+            "</svg>\n",
+        ]
+    )
+
+
+def _rows(graph: KernelGraph) -> list[list[str]]:
+    """The kernels by how far they are from the host."""
+    depth = {HOST: 0}
+    inputs: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        inputs.setdefault(edge.target, []).append(edge.source)
+    for kernel in graph.kernels:
+        depth[kernel.name] = 1 + max(
+            (depth[source] for source in inputs.get(kernel.name, ())), default=0
+        )
+    rows: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
+    for name, row in depth.items():
+        rows[row].append(name)
+    return rows
+
+
+def _places(rows: list[list[str]]) -> dict[str, tuple[int, int]]:
+    return {
+        name: (
+            _MARGIN + column * (_WIDTH + _GAP_X),
+            _MARGIN + row * (_HEIGHT + _GAP_Y),
+        )
+        for row, names in enumerate(rows)
+        for column, name in enumerate(names)
+    }
+
+
+def _kernel(
+    kernel: Kernel, graph: KernelGraph, places: dict[str, tuple[int, int]]
+) -> str:
+    work = f"{kernel.macs / graph.batch_size:,.0f} MAC/sample"
+    facts = [
+        f"{kernel.kind}: {', '.join(kernel.passes)}",
+        ", ".join(f"{name} {size}" for name, size in kernel.dims.items()),
+        work,
+        f"{kernel.weight_bytes:,} bytes of weights, {kernel.state_bytes:,} of state",
+        *kernel.lines,
+    ]
+    colour = _COLOURS.get(kernel.kind, _OTHER)
+    below = f"{kernel.kind}, {work}" if kernel.macs else kernel.kind
+    return _box(kernel.name, kernel.name, below, colour, "\n".join(facts), places)
+
+
+def _box(
+    key: str,
+    title: str,
+    below: str,
+    colour: str,
+    tooltip: str,
+    places: dict[str, tuple[int, int]],
+) -> str:
+    x, y = places[key]
+    middle = x + _WIDTH // 2
+    return (
+        f'<g><title>{escape(tooltip or title)}</title><rect x="{x}" y="{y}" '
+        f'width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="{colour}" stroke="#555"/>'
+        f'<text x="{middle}" y="{y + 22}" font-size="13" text-anchor="middle">'
+        f"{escape(_short(title, 28))}</text>"
+        f'<text x="{middle}" y="{y + 40}" font-size="10" fill="#444" '
+        f'text-anchor="middle">{escape(_short(below, 38))}</text></g>'
+    )
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else "…" + text[1 - length :]
+
+
+def _edge(edge: Edge, places: dict[str, tuple[int, int]]) -> str:
+    (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
+    x1, y1, x2 = x1 + _WIDTH // 2, y1 + _HEIGHT, x2 + _WIDTH // 2
+    bend = (y2 - y1) // 2
+    tooltip = f"{edge.tensor}: {list(edge.shape)} {edge.dtype}"
+    back = f", back {edge.gradient_bytes:,} B" if edge.gradient_bytes else ""
+    return (
+        f"<g><title>{escape(tooltip)}</title>"
+        f'<path d="M{x1} {y1} C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}" '
+        'fill="none" stroke="#888"/>'
+        f'<text x="{(x1 + x2) // 2 + 4}" y="{(y1 + y2) // 2}" font-size="9" '
+        f'fill="#666">{edge.bytes:,} B{back}</text></g>'
+    )

@@ -1,0 +1,87 @@
+"""Compilations are found again, never half, and made anew when they are damaged."""
+
+import json
+import multiprocessing
+import re
+
+import models
+import pytest
+import toy
+from wafer_runtime.compiler.cache import Entry, key_of
+from wafer_runtime.compiler.kernel_graph import KernelGraph
+
+KEY = key_of("a model")
+FILES = {"a.txt": "one\n", "b.txt": "zwei, für drei\n"}
+
+
+@pytest.fixture
+def entry(tmp_path):
+    entry = Entry(tmp_path / "model_dir", KEY)
+    entry.store(FILES)
+    return entry
+
+
+def test_what_is_stored_is_loaded(entry):
+    assert re.fullmatch("cs_[0-9a-f]{64}", entry.path.name)
+    assert entry.load() == FILES
+    assert Entry(entry.path.parent, key_of("another")).load() is None
+    assert [p.name for p in entry.path.parent.iterdir()] == [entry.path.name]
+
+
+DAMAGES = {
+    "cut off": lambda path: (path / "b.txt").write_text("zwei"),
+    "edited": lambda path: (path / "a.txt").write_text("two\n"),
+    "file gone": lambda path: (path / "a.txt").unlink(),
+    "no text": lambda path: (path / "a.txt").write_bytes(b"\xff\xfe"),
+    "manifest gone": lambda path: (path / "manifest.json").unlink(),
+    "manifest cut off": lambda path: (path / "manifest.json").write_text("{"),
+    "manifest of another form": lambda path: (path / "manifest.json").write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_told_and_replaced(entry, caplog, damage):
+    DAMAGES[damage](entry.path)
+    assert entry.load() is None
+    assert "is damaged" in caplog.text
+    assert "compiling again" in caplog.text
+    entry.store(FILES)
+    assert entry.load() == FILES
+    assert [p.name for p in entry.path.parent.iterdir()] == [entry.path.name]
+
+
+def test_processes_that_store_at_once_leave_a_whole_entry(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    store = Entry(tmp_path, KEY).store
+    workers = [context.Process(target=store, args=(FILES,)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert Entry(tmp_path, KEY).load() == FILES
+    assert [p.name for p in tmp_path.iterdir()] == [f"cs_{KEY}"]
+
+
+def test_the_same_model_has_one_key_and_another_a_different_one(compile_model):
+    first = compile_model(toy.model_fn, toy.input_fn)
+    assert compile_model(toy.model_fn, toy.input_fn).path == first.path
+    others = [
+        compile_model(toy.model_fn, toy.input_fn, "eval"),
+        compile_model(toy.model_fn, toy.input_fn, params={"width": 8}),
+        compile_model(toy.model_fn, toy.input_fn, params={"learning_rate": 0.1}),
+        compile_model(
+            toy.model_fn, toy.input_fn, params={"runconfig": {"system": "wse3"}}
+        ),
+    ]
+    assert len({other.path for other in others} | {first.path}) == 5
+
+
+def test_a_compilation_holds_its_graph_and_report(compile_model):
+    mapped = compile_model(*models.MODELS["lenet"])
+    text = (mapped.path / "kernel_graph.json").read_text()
+    assert KernelGraph.from_json(text) == mapped.graph
+    assert json.loads(text)["batch_size"] == models.BATCH
+    report = (mapped.path / "compile_report.txt").read_text()
+    assert f"Kernels: {len(mapped.graph.kernels)}" in report
+    assert mapped.partition in report

@@ -1,0 +1,234 @@
+"""Kernel graphs of real models: every number against what one can count by hand."""
+
+import itertools
+import math
+
+import models
+import pytest
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+import toy
+from tf_keras import layers
+
+ACTIVATIONS = ["gelu", "relu", "tanh", "elu", "selu", "hard_sigmoid", "swish", "linear"]
+
+
+def instructions(module):
+    (entry,) = [c for c in module.computations if c.id == module.entry_computation_id]
+    return {i.id: i for i in entry.instructions}
+
+
+def macs_of_dot(dot, by_id):
+    """Numbers of the result times those summed for each."""
+    left = by_id[dot.operand_ids[0]].shape.dimensions
+    summed = dot.dot_dimension_numbers.lhs_contracting_dimensions
+    return math.prod(dot.shape.dimensions) * math.prod(left[d] for d in summed)
+
+
+def macs_of_convolution(conv, by_id):
+    """By walking over every place of the window and every number in it."""
+    numbers = conv.convolution_dimension_numbers
+    image = by_id[conv.operand_ids[0]].shape.dimensions
+    kernel = by_id[conv.operand_ids[1]].shape.dimensions
+    pairs = 1
+    for out, inside, w in zip(
+        numbers.output_spatial_dimensions,
+        numbers.input_spatial_dimensions,
+        conv.window.dimensions,
+        strict=True,
+    ):
+        size = (image[inside] - 1) * w.base_dilation + 1
+        real = set(range(0, size, w.base_dilation))
+        pairs *= sum(
+            o * w.stride + k * w.window_dilation - w.padding_low in real
+            for o, k in itertools.product(
+                range(conv.shape.dimensions[out]), range(w.size)
+            )
+        )
+    outer = conv.shape.dimensions[numbers.output_batch_dimension]
+    outer *= conv.shape.dimensions[numbers.output_feature_dimension]
+    return pairs * outer * kernel[numbers.kernel_input_feature_dimension]
+
+
+def macs_of_hlo(module):
+    by_id = instructions(module)
+    count = {"dot": macs_of_dot, "convolution": macs_of_convolution}
+    return sum(count[i.opcode](i, by_id) for i in by_id.values() if i.opcode in count)
+
+
+def check(mapped):
+    """What holds for every kernel graph."""
+    graph = mapped.graph
+    assert graph.macs == macs_of_hlo(mapped.hlo)
+    order = {kernel.name: n for n, kernel in enumerate(graph.kernels)}
+    assert len(order) == len(graph.kernels)
+    for edge in graph.edges:
+        if "host" not in (edge.source, edge.target):
+            assert order[edge.source] < order[edge.target]
+        assert edge.bytes >= math.prod(edge.shape)
+    assert any(edge.target == "host" and edge.tensor == "loss" for edge in graph.edges)
+    for kernel in graph.kernels:
+        assert kernel.lines or kernel.kind == "gradient_scaling"
+        trained = any(weight.trained for weight in kernel.weights)
+        assert ("update" in kernel.passes) == (trained and graph.mode == "train")
+
+
+def trained(graph):
+    return {w.name: w for k in graph.kernels for w in k.weights if w.trained}
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_real_models_map(compile_model, name, mode):
+    model_fn, input_fn = models.MODELS[name]
+    mapped = compile_model(model_fn, input_fn, mode)
+    check(mapped)
+    assert ("weight_gradient" in str(mapped.graph)) == (mode == "train")
+
+
+def test_a_dense_layer_is_one_kernel(compile_model):
+    mapped = compile_model(toy.model_fn, toy.input_fn)
+    check(mapped)
+    hidden, out = mapped.kernels("dense")
+    assert (hidden.name, out.name) == ("hidden", "out")
+    assert hidden.dims == {"positions": 1, "inputs": 8, "outputs": 16}
+    # The features need no gradient.
+    assert hidden.passes == ("forward", "weight_gradient", "update")
+    assert hidden.macs == toy.BATCH * 8 * 16 * 2
+    assert out.passes == ("forward", "input_gradient", "weight_gradient", "update")
+    assert out.macs == toy.BATCH * 16 * 2 * 3
+    assert [(w.name, w.shape) for w in out.weights] == [
+        ("out/kernel", (16, 2)),
+        ("out/bias", (2,)),
+    ]
+    assert (out.optimizer, out.state_bytes) == ("Adam", 2 * out.weight_bytes)
+    # bias, relu and dropout flow through the layer's own kernel
+    assert {"MatMul", "BiasAdd", "Relu", "RandomUniform"} <= set(hidden.ops)
+    assert all("toy.py:" in line for line in hidden.lines)
+
+
+def test_edges_carry_a_sample_and_its_gradient(compile_model):
+    graph = compile_model(toy.model_fn, toy.input_fn).graph
+    edges = {(e.source, e.target): e for e in graph.edges}
+    given = edges["host", "hidden"]
+    assert (given.tensor, given.shape, given.bytes) == ("features", (8,), 32)
+    assert given.gradient_bytes == 0
+    between = edges["hidden", "out"]
+    assert (between.shape, between.dtype) == ((16,), "float32")
+    assert (between.bytes, between.gradient_bytes) == (64, 64)
+
+
+def test_evaluation_streams_to_host_call(compile_model):
+    mapped = compile_model(toy.model_fn, toy.input_fn, "eval")
+    check(mapped)
+    to_host = {e.tensor for e in mapped.graph.edges if e.target == "host"}
+    assert {"loss", "host_call/1"} <= to_host
+    assert all(k.passes == ("forward",) for k in mapped.graph.kernels)
+
+
+def test_predictions_map(compile_model):
+    graph = compile_model(toy.model_fn, toy.input_fn, "infer").graph
+    to_host = {e.tensor for e in graph.edges if e.target == "host"}
+    assert to_host == {"predictions/class", "predictions/probabilities"}
+
+
+def test_kinds_of_a_convolutional_network(compile_model):
+    mapped = compile_model(*models.MODELS["separable"])
+    kinds = [kernel.kind for kernel in mapped.graph.kernels]
+    assert kinds.count("conv2d") == 1 + 2 * 2 + 2 + 1
+    assert kinds.count("conv2d_transpose") == 1
+    assert kinds.count("normalization") == 3
+    assert "pooling" in kinds
+    first = mapped.kernels("conv2d")[0]
+    wanted = {"H": 28, "W": 28, "R": 3, "S": 3, "C": 3, "K": 8, "T": 2, "U": 2}
+    assert wanted.items() <= first.dims.items()
+    assert (first.dims["output_height"], first.dims["groups"]) == (14, 1)
+    depthwise = [k for k in mapped.kernels("conv2d") if k.dims["groups"] == 8]
+    assert depthwise[0].macs == 3 * models.BATCH * 8 * (3 * 14 - 2) ** 2
+
+
+def test_a_transformer_shares_its_embedding(compile_model):
+    mapped = compile_model(*models.MODELS["translator"])
+    kinds = [kernel.kind for kernel in mapped.graph.kernels]
+    assert kinds.count("embedding") == 2
+    assert kinds.count("batched_matmul") == 3 * 2
+    assert kinds.count("softmax") == 3
+    assert kinds.count("normalization") == 4
+    assert kinds.count("cross_entropy") == 1
+    logits = [k for k in mapped.kernels("dense") if k.shared]
+    assert [k.shared for k in logits] == [("embedding/embeddings",)]
+    assert logits[0].dims == {"positions": 9, "inputs": 16, "outputs": 50}
+    scores = mapped.kernels("batched_matmul")
+    assert {k.dims["groups"] for k in scores} == {2}
+    assert [n for n in trained(mapped.graph) if "embedding" in n] == [
+        "embedding/embeddings"
+    ]
+
+
+def test_written_out_normalisations_are_recognised(compile_model):
+    mapped = compile_model(*models.MODELS["normalised"])
+    assert len(mapped.kernels("normalization")) == 2
+    weights = [w.name for k in mapped.kernels("normalization") for w in k.weights]
+    assert weights == ["scale"]
+
+
+@pytest.mark.parametrize("name", models.OPTIMIZERS)
+def test_optimizers(compile_model, name):
+    model_fn = models.classifier(models.plain, models.OPTIMIZERS[name])
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    (dense,) = mapped.kernels("dense")
+    assert dense.optimizer == name
+    states = {"SGD": 0, "Momentum": 1, "Adagrad": 1, "RMSProp": 3}.get(name, 2)
+    if name == "Adafactor":
+        assert dense.state_bytes == 4 * (16 + 10 + 10)
+    else:
+        assert dense.state_bytes == states * dense.weight_bytes
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_flow_through_the_layer_before(compile_model, activation):
+    def network(x, training):
+        x = layers.Dense(8)(layers.Flatten()(x))
+        x = layers.Activation(activation)(x)
+        return layers.Dense(models.CLASSES)(layers.LeakyReLU()(x))
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    check(mapped)
+    kinds = {k.kind for k in mapped.graph.kernels}
+    assert kinds - {"gradient_scaling"} == {"dense", "cross_entropy", "reduction"}
+
+
+def test_functions_and_branches_are_opened(compile_model):
+    def network(x, training):
+        x = layers.Flatten()(x)
+        wide = tf.reduce_mean(x) > 0.5
+        x = tf.cond(wide, lambda: x * 2.0, lambda: tf.exp(x))
+        with tf1.variable_scope("inner"):
+            kernel = tf1.get_variable("w", [16, 16])
+        double = tf.function(lambda y: tf.nn.relu(tf.matmul(y, kernel)))
+        return layers.Dense(models.CLASSES)(double(x))
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    check(mapped)
+    assert {k.name for k in mapped.kernels("dense")} >= {"dense"}
+    assert sum(k.macs for k in mapped.kernels("dense")) == mapped.graph.macs
+
+
+def test_the_partition_says_where_and_why(compile_model):
+    partition = compile_model(toy.model_fn, toy.input_fn).partition
+    rows = [line.split() for line in partition.splitlines()]
+    assert any(row[:3] == ["hidden", "wafer", "dense:"] for row in rows)
+    assert "input pipeline: input_fn" in partition
+    assert "global step and what follows from it alone" in partition
+
+
+def test_a_schedule_is_the_hosts(compile_model):
+    def rule():
+        step = tf1.train.get_global_step()
+        return tf1.train.AdamOptimizer(tf1.train.cosine_decay(0.1, step, 100))
+
+    mapped = compile_model(models.classifier(models.plain, rule), models.images(1, 4))
+    check(mapped)
+    by_id = instructions(mapped.hlo)
+    assert "cosine" not in {i.opcode for i in by_id.values()}

@@ -1,0 +1,129 @@
+"""What cannot run on the wafer is listed, all of it, each with its line."""
+
+import inspect
+
+import models
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
+from tf_keras import layers
+from wafer_runtime.errors import InputFnError, MappingError, ModelFnError
+
+
+def refused(compile_model, network, input_fn=None, tmp_path=None):
+    """{operation: offender} of a network that does not map."""
+    with pytest.raises(MappingError) as caught:
+        compile_model(models.classifier(network), input_fn or models.images(1, 4))
+    for offender in caught.value.offenders:
+        assert offender.reason in str(caught.value)
+        assert offender.line in str(caught.value)
+    return {o.op: o for o in caught.value.offenders}
+
+
+def line(function, text):
+    """Where `text` stands in a function."""
+    lines, first = inspect.getsourcelines(function)
+    (number,) = [n for n, code in enumerate(lines) if text in code]
+    return f"test_offenders.py:{first + number}"
+
+
+def flat_logits(x):
+    return layers.Dense(models.CLASSES)(layers.Flatten()(x))
+
+
+def test_all_are_listed_at_once_and_nothing_is_written(compile_model, tmp_path):
+    def network(x, training):
+        x = tf.nn.conv3d(x[..., None], tf.ones([2, 2, 1, 1, 1]), [1] * 5, "SAME")
+        x = tf.py_function(lambda v: v, [x], tf.float32)
+        x = layers.Flatten()(tf.ensure_shape(x, [models.BATCH, 4, 4, 1, 1]))
+        x = tf.math.top_k(x, 8).values
+        x += tf.abs(tf.signal.fft(tf.cast(x, tf.complex64)))
+        x += tf.cast(tf.cast(x, tf.int64) * 3, tf.float32)
+        return layers.Dense(models.CLASSES)(x)
+
+    found = refused(compile_model, network)
+    assert {"Conv3D", "EagerPyFunc", "TopKV2", "FFT", "Mul"} <= set(found)
+    assert found["EagerPyFunc"].line.endswith(line(network, "tf.py_function"))
+    assert found["Conv3D"].line.endswith(line(network, "conv3d"))
+    assert found["TopKV2"].line.endswith(line(network, "top_k"))
+    assert found["Mul"].reason == "there is no 64-bit integer arithmetic"
+    assert "input_fn" in found["EagerPyFunc"].instead
+    assert list(tmp_path.iterdir()) == []
+
+
+def body(x):
+    return tf.while_loop(lambda v: tf.reduce_sum(v) < 9.0, lambda v: v + 1.0, [x])
+
+
+def count_unique(x):
+    return tf.cast(tf.size(tf.unique(tf.reshape(x, [-1]))[0]), tf.float32)
+
+
+def ranks(x):
+    order = tf.argsort(tf.reshape(x, [models.BATCH, -1]))
+    return tf.cast(order[:, :1, None, None], tf.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (body, "loops"),
+        (lambda x: tf.map_fn(lambda v: v * 2.0, x), "loops"),
+        (lambda x: tf.cast(tf.cast(x, tf.float64) * 2.0, tf.float32), "float64"),
+        (lambda x: x * tf.reduce_sum(tf.boolean_mask(x, x > 0)), "depends on the data"),
+        (lambda x: x * count_unique(x), "depends on the data"),
+        (lambda x: x + tf.strings.to_number(tf.strings.as_string(x)), "text does not"),
+        (lambda x: x + tf1.placeholder(tf.float32, []), "nobody feeds"),
+        (lambda x: x + tf.numpy_function(np.sum, [x], tf.float32), "Python code"),
+        (lambda x: x + ranks(x), "does not sort"),
+    ],
+)
+def test_reasons(compile_model, change, reason):
+    def network(x, training):
+        x = tf.reshape(change(x), [models.BATCH, 4, 4, 1])
+        return flat_logits(x)
+
+    found = refused(compile_model, network)
+    assert any(reason in o.reason for o in found.values())
+    assert all("test_offenders.py:" in o.line for o in found.values())
+
+
+def test_keras_metrics_are_offenders(compile_model, tmp_path):
+    def network(x, training):
+        tf.keras.metrics.Mean()
+        return tf.math.top_k(flat_logits(x), models.CLASSES).values
+
+    found = refused(compile_model, network)
+    assert set(found) == {"tf.keras.metrics", "TopKV2"}
+    assert found["tf.keras.metrics"].line.endswith(line(network, "Mean()"))
+
+
+def test_other_mistakes_of_model_fn_stay_what_they_are(compile_model):
+    def model_fn(features, labels, mode, params):
+        return features
+
+    with pytest.raises(ModelFnError, match="should return an EstimatorSpec"):
+        compile_model(model_fn, models.images())
+
+
+def test_a_batch_without_a_size_is_told_how_to_get_one(compile_model):
+    def input_fn():
+        data = tf.data.Dataset.from_tensor_slices(
+            (np.zeros([8, 4, 4, 1], np.float32), np.zeros([8], np.int32))
+        )
+        return data.batch(4)
+
+    with pytest.raises(InputFnError, match=r"\(None, 4, 4, 1\).*drop_remainder=True"):
+        compile_model(models.classifier(models.plain), input_fn)
+
+
+def test_counters_in_int64_are_no_arithmetic_on_the_wafer(compile_model):
+    """int64 labels and scalars travel as they are."""
+
+    def input_fn():
+        x = np.zeros([models.BATCH, 4, 4, 1], np.float32)
+        labels = np.zeros([models.BATCH], np.int64)
+        return tf.data.Dataset.from_tensors((x, labels)).repeat()
+
+    compile_model(models.classifier(models.plain), input_fn)

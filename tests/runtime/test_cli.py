@@ -1,0 +1,125 @@
+"""The `wafer` command, as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from wafer_runtime import cli
+from wafer_runtime.compiler.kernels import LIBRARY, UPDATE_RULES
+from wafer_runtime.compiler.kernels.refused import REFUSED
+
+TOY = Path(__file__).parent
+
+
+@pytest.fixture
+def wafer(capsys):
+    def call(*argv):
+        code = cli.main(argv)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    path = tmp_path_factory.mktemp("project")
+    (path / "model.py").write_text("from toy import model_in_section as model_fn\n")
+    (path / "data.py").write_text("from toy import input_fn\n")
+    (path / "utils.py").write_text("def set_defaults(params): pass\n")
+    (path / "configs").mkdir()
+    text = "model: {width: 8}\nrunconfig: {tf_random_seed: 1}\n"
+    (path / "configs" / "params.yaml").write_text(text)
+    return path
+
+
+def in_project(project, *argv):
+    """In a process of its own: it imports the project's modules."""
+    code = (
+        "import sys; from wafer_runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *argv],
+        cwd=project,
+        env={"PYTHONPATH": str(TOY), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.smoke
+def test_ops_lists_the_whole_library_without_tensorflow():
+    code = (
+        "import sys; from wafer_runtime.cli import main; main(['ops'])\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    for kind in LIBRARY:
+        assert kind.name in done.stdout
+        assert all(layer in done.stdout for layer in kind.layers)
+        assert all(limit.text in done.stdout for limit in kind.limits)
+    assert all(rule.name in done.stdout for rule in UPDATE_RULES)
+    assert all(refusal.reason in done.stdout for refusal in REFUSED.values())
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("dense", "dense: A product with weights"),
+        ("Conv2D", "no a convolution in three dimensions"),
+        ("tf.nn.softmax", "softmax: Shares"),
+        ("gelu", "elementwise: "),
+        ("lamb", "LAMB: an update rule with 2 states a weight"),
+        ("top_k", "does not sort"),
+        ("optimizers", "Adafactor"),
+    ],
+)
+def test_ops_explains_one(wafer, name, told):
+    code, out, _ = wafer("ops", name)
+    assert code == 0
+    assert told in out
+
+
+@pytest.mark.smoke
+def test_ops_of_an_unknown_name(wafer):
+    code, _, err = wafer("ops", "sofmax")
+    assert code == 2
+    assert 'Error: sofmax: not in the kernel library (did you mean "softmax"?)' in err
+
+
+@pytest.mark.smoke
+def test_outside_a_project(wafer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = wafer("partition")
+    assert code == 2
+    assert "there is no model.py and no data.py here" in err
+
+
+def test_graph_as_json_and_as_a_picture(project):
+    done = in_project(project, "graph", "-o", "graph.json")
+    assert done.returncode == 0, done.stderr
+    graph = json.loads((project / "graph.json").read_text())
+    assert "Wrote 6 kernels" in done.stdout
+    assert [k["kind"] for k in graph["kernels"]][:2] == ["dense", "dense"]
+    assert in_project(project, "graph").returncode == 0
+    picture = ElementTree.parse(project / "kernel_graph.svg").getroot()
+    texts = [element.text for element in picture.iter() if element.tag.endswith("text")]
+    assert {"host", "hidden", "out"} <= set(texts)
+    done = in_project(project, "graph", "-o", "graph.png")
+    assert done.returncode == 2
+    assert "wanted a name that ends in .json or .svg" in done.stderr
+
+
+def test_partition_of_each_mode(project):
+    done = in_project(project, "partition", "--mode", "eval")
+    assert done.returncode == 0, done.stderr
+    assert "hidden" in done.stdout
+    assert "input pipeline: input_fn" in done.stdout
+    assert "update" not in done.stdout
