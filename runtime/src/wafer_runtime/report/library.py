@@ -21,7 +21,8 @@ def listing() -> str:
     rules = [("optimizer", "states a weight", "how to ask for it")]
     rules += [(r.name, str(r.states), ", ".join(r.layers)) for r in UPDATE_RULES]
     refused = [("not on the wafer", "why", "instead")]
-    refused += [(", ".join([name, *r.also]), r.reason, r.instead) for name, r in REFUSED.items()]
+    for name, told in REFUSED.items():
+        refused.append((", ".join([name, *told.also]), told.reason, told.instead))
     tables = [table(kernels), table(rules), table(refused)]
     return "\n\n".join([*tables, "wafer ops NAME explains one of them."])
 
@@ -48,7 +49,7 @@ def describe(name: str) -> str:
     if not found:
         known = [n for kind in LIBRARY for n in _names(kind)]
         known += [rule.name for rule in UPDATE_RULES] + list(REFUSED)
-    known += [n for told in REFUSED.values() for n in told.also]
+        known += [n for told in REFUSED.values() for n in told.also]
         hint = did_you_mean(name, known)
         raise UsageError(
             f"{name}: not in the kernel library{hint}. `wafer ops` lists it"
