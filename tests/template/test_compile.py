@@ -1,0 +1,73 @@
+"""Every family maps to the wafer: in each configuration, precision and mode."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RUNTIME = HERE.parents[1] / "runtime" / "src"
+COUNTING = HERE.parent / "runtime" / "compiler"
+
+# What there must be a kernel of, and at how many weights the well-known sizes are known.
+KINDS = {
+    "mlp": {"dense", "cross_entropy"},
+    "cnn": {"conv2d", "normalization", "reduction", "dense", "cross_entropy"},
+    "unet": {"conv2d", "pooling", "cross_entropy"},
+    "encoder": {"embedding", "dense", "batched_matmul", "softmax", "normalization"},
+    "decoder": {"embedding", "dense", "batched_matmul", "softmax", "normalization"},
+}
+# Millions of weights: of the publications that each configuration names.
+LARGE = {
+    ("cnn", "resnet50"): 25.6,
+    ("unet", "unet_512"): 31.0,
+    ("encoder", "bert_base"): 110,
+    ("encoder", "bert_large"): 336,
+    ("decoder", "gpt2_small"): 124,
+    ("decoder", "gpt2_medium"): 355,
+    ("decoder", "gpt2_xl"): 1558,
+    ("decoder", "gptj_size"): 5853,
+}
+
+
+@pytest.fixture
+def compile_project(tmp_path, render, run):
+    """Renders a project and compiles it as a process of its own."""
+
+    def compile_it(model, config, modes, precisions):
+        path = render(tmp_path / "project", model=model, optimizer="adamw")
+        words = (HERE / "compile_project.py", config, modes, precisions)
+        paths = f"{RUNTIME}:{COUNTING}"
+        done = run(sys.executable, *words, cwd=path, PYTHONPATH=paths)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return compile_it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", KINDS)
+def test_small_configurations_in_every_mode_and_precision(compile_project, model):
+    found = compile_project(
+        model, "params", "train,eval,infer", "none,float16,bfloat16"
+    )["found"]
+    assert len(found) == 9
+    for way, graph in found.items():
+        wanted = KINDS[model] - ({"cross_entropy"} if "infer" in way else set())
+        assert wanted <= set(graph["kinds"]), way
+        assert graph["macs"] == graph["counted"] > 0, way
+        precision = way.split()[1]
+        assert precision == "none" or precision in graph["dtypes"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "config"), LARGE)
+def test_well_known_sizes_from_configuration_alone(compile_project, model, config):
+    result = compile_project(model, config, "train,eval", "float16")
+    assert set(result["found"]) == {"train float16", "eval float16"}
+    graph = result["found"]["train float16"]
+    assert graph["macs"] == graph["counted"] > 0
+    assert KINDS[model] <= set(graph["kinds"])
+    assert graph["weights"] / 4e6 == pytest.approx(LARGE[model, config], rel=0.03)
+    # A model of six billion weights has to do with less than 2 GB.
+    assert result["MB"] < 2000 or config == "gpt2_xl"
