@@ -41,8 +41,9 @@ _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
 def in_graph(part: Partition) -> dict[Node, Offender]:
     """The nodes that XLA is not even to be asked about."""
     found = {}
+    updates = set(part.updates)
     for node in part.wafer:
-        if told := _told(node, part):
+        if told := _told(node, node in updates):
             found[node] = _offender(node, told)
     return found
 
@@ -96,7 +97,7 @@ def _offender(node: Node, told: Refusal) -> Offender:
     return Offender(layer, node.kind, line_of(node), told.reason, told.instead)
 
 
-def _told(node: Node, part: Partition) -> Refusal | None:
+def _told(node: Node, updates: bool) -> Refusal | None:
     """Why a node cannot be on the wafer, from its type alone."""
     values = [*node.inputs, *(Value(node, i) for i in range(len(node.op.outputs)))]
     if node.kind in _PYTHON:
@@ -109,7 +110,7 @@ def _told(node: Node, part: Partition) -> Refusal | None:
         return REFUSED["tf.boolean_mask"]
     if node.kind == "Placeholder":
         return REFUSED["tf.compat.v1.placeholder"]
-    if node in part.updates and node.kind not in RULES:
+    if updates and node.kind not in RULES:
         return REFUSED["other update rules"]
     return None
 
