@@ -189,3 +189,43 @@ def test_a_schedule_is_the_hosts(compile_model):
     check(mapped)
     by_id = instructions(mapped.hlo)
     assert "cosine" not in {i.opcode for i in by_id.values()}
+
+
+def old_variables(x, training):
+    weight = tf1.get_variable("w", [16, models.CLASSES], use_resource=False)
+    return tf.matmul(layers.Flatten()(x), weight)
+
+
+def test_variables_that_are_no_resources(compile_model):
+    mapped = compile_model(models.classifier(old_variables), models.images(1, 4))
+    check(mapped)
+    (dense,) = mapped.kernels("dense")
+    assert [w.name for w in dense.weights] == ["w"]
+    assert (dense.optimizer, dense.state_bytes) == ("Adam", 2 * dense.weight_bytes)
+    assert mapped.graph.macs == models.BATCH * 16 * models.CLASSES * 2
+
+
+def test_layers_in_a_branch_belong_to_their_kernels(compile_model):
+    def network(x, training):
+        conv = layers.Conv2D(2, 3)
+        conv.build(x.shape)
+        x = tf.cond(tf.reduce_mean(x) > 0, lambda: conv(x), lambda: 2 * conv(x))
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    check(mapped)
+    convs = mapped.kernels("conv2d")
+    assert len(convs) == 2
+    one_pass = models.BATCH * 2 * 2 * 9 * 2
+    assert [k.macs for k in convs] == [2 * one_pass] * 2
+
+
+def test_an_enlargement_is_no_product(compile_model):
+    def network(x, training):
+        x = layers.UpSampling2D(2)(layers.Conv2D(2, 3)(x))
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 6))
+    check(mapped)
+    conv, dense = models.BATCH * 16 * 9 * 2, models.BATCH * 128 * models.CLASSES
+    assert mapped.graph.macs == 2 * conv + 3 * dense

@@ -127,3 +127,13 @@ def test_counters_in_int64_are_no_arithmetic_on_the_wafer(compile_model):
         return tf.data.Dataset.from_tensors((x, labels)).repeat()
 
     compile_model(models.classifier(models.plain), input_fn)
+
+
+def test_a_recurrent_layer_is_one_offender(compile_model):
+    def network(x, training):
+        x = tf.reshape(x, [models.BATCH, 4, 4])
+        return layers.Dense(models.CLASSES)(tf.sort(layers.LSTM(8)(x)))
+
+    found = refused(compile_model, network)
+    assert set(found) == {"While", "TopKV2"}
+    assert found["While"].line.endswith(line(network, "LSTM"))

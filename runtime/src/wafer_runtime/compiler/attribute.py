@@ -75,9 +75,10 @@ def _original_names(node: Node) -> Iterator[str]:
         yield original.name
     call = _original_op(node.call)
     # The gradient of a function is a function too, whose operations only have names.
-    inner = re.match(r"(?:.*/)?gradients(?:_\d+)?/(.+?)_grad/", node.op.name)
+    rest = node.name.removeprefix(f"{node.call.name}/")
+    inner = re.match(r"((?:then|else)/)?gradients(?:_\d+)?/(.+?)_grad/", rest)
     if call is not None and inner:
-        yield f"{call.name}/{inner.group(1)}"
+        yield f"{call.name}/{inner.group(1) or ''}{inner.group(2)}"
 
 
 def _original_op(op: tf.Operation) -> tf.Operation | None:

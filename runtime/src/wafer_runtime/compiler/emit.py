@@ -10,6 +10,7 @@ from wafer_runtime.compiler.flat import BRANCH, Node, Value
 from wafer_runtime.compiler.partition import Partition, variable_of
 
 _DROPPED = ("_class", "_output_shapes")
+_NO_ARRAYS = (tf.string, tf.variant, tf.resource)
 _SEEDS = {"seed", "seed2"}
 
 
@@ -27,25 +28,25 @@ class Emitter:
         self.places: dict[str, str] = {}
         self._refs: dict[Value, str] = {}
         for name, value in part.inputs.items():
-            if value.tensor.dtype != tf.string:
+            if value.tensor.dtype not in _NO_ARRAYS:
                 self.stand_in(f"input:{name}", value)
         for value in part.scalars:
             self.stand_in(f"scalar:{value.node.name}:{value.output}", value)
         updates = set(part.updates)
         for node in part.wafer:
             if node in stubs:
-                for index in range(len(node.op.outputs)):
-                    self.stand_in(f"stub:{node.name}:{index}", Value(node, index))
-            elif node not in updates and not variable_of(Value(node, 0)):
+                for index, tensor in enumerate(node.op.outputs):
+                    # Only offenders take what is no array.
+                    if tensor.dtype not in _NO_ARRAYS:
+                        self.stand_in(f"stub:{node.name}:{index}", Value(node, index))
+            elif node not in updates and not _is_variable(node):
                 _WRITERS.get(node.kind, _copy)(self, node)
 
     def ref(self, value: Value) -> str:
         """The name of a value's tensor in the graph_def."""
+        if variable_of(value) is not None:
+            return self.places[self.variable(value)]
         return self._refs.get(value) or f"{value.node.name}:{value.output}"
-
-    def is_variable(self, value: Value) -> bool:
-        """Whether a value is a variable's handle, and not its content."""
-        return variable_of(value) is not None
 
     def variable(self, handle: Value) -> str:
         """The name of the argument that holds a variable's content."""
@@ -61,9 +62,11 @@ class Emitter:
         """Let an argument stand for a value."""
         tensor = value.tensor
         shape = tensor.shape
-        if not shape.is_fully_defined() and value.node.inputs:
-            # Only what stands for an offender: most give what has their input's shape.
+        # Only what stands for an offender; the rest of the model is looked at too.
+        if shape.rank is None and value.node.inputs:
             shape = value.node.inputs[0].tensor.shape
+        if shape.rank is not None:
+            shape = [1 if size is None else size for size in shape]
         self._refs[value] = self._add_argument(
             name, tf.TensorSpec(shape, tensor.dtype.base_dtype)
         )
@@ -83,6 +86,10 @@ class Emitter:
         self.places[name] = f"ARGUMENT_{len(self.arguments)}:0"
         self.arguments[name] = spec
         return self.places[name]
+
+
+def _is_variable(node: Node) -> bool:
+    return bool(node.op.outputs) and variable_of(Value(node, 0)) is not None
 
 
 def _type(dtype: tf.DType) -> Any:
@@ -172,10 +179,53 @@ def _all_are_unique(emitter: Emitter, node: Node) -> None:
     emitter.alias(Value(node, 1), _constant(emitter, f"{node.name}/rows", indices))
 
 
+def _enlarged(emitter: Emitter, node: Node) -> None:
+    """A whole-numbered enlargement, of which XLA makes products: repetition."""
+    batch, high, wide, channels = node.inputs[0].tensor.shape
+    _, height, width, _ = node.op.outputs[0].shape
+    whole = not (height % high or width % wide or node.op.get_attr("align_corners"))
+    if not whole:
+        _copy(emitter, node)
+        return
+    sizes = {
+        "split": [batch, high, 1, wide, 1, channels],
+        "repeated": [batch, high, height // high, wide, width // wide, channels],
+        "": [batch, height, width, channels],
+    }
+    ref = emitter.ref(node.inputs[0])
+    dtype, index = _type(node.inputs[0].tensor.dtype), _type(tf.int32)
+    for part, size in sizes.items():
+        name = f"{node.name}/{part}".rstrip("/")
+        shape = _constant(emitter, f"{name}/shape", size)
+        kind, of_shape = ("Reshape", "Tshape")
+        if part == "repeated":
+            kind, of_shape = ("BroadcastTo", "Tidx")
+        ref = emitter.add(kind, name, [ref, shape], T=dtype, **{of_shape: index})
+
+
+def _enlarged_gradient(emitter: Emitter, node: Node) -> None:
+    """The gradient of a whole-numbered enlargement, which XLA does not know: sums."""
+    batch, high, wide, channels = node.inputs[0].tensor.shape
+    _, height, width, _ = node.op.outputs[0].shape
+    if high % height or wide % width:
+        _copy(emitter, node)
+        return
+    blocks = [batch, height, high // height, width, wide // width, channels]
+    shape = _constant(emitter, f"{node.name}/shape", blocks)
+    axes = _constant(emitter, f"{node.name}/axes", [2, 4])
+    dtype, index = _type(node.inputs[0].tensor.dtype), _type(tf.int32)
+    inputs = [emitter.ref(node.inputs[0]), shape]
+    name = f"{node.name}/blocks"
+    split = emitter.add("Reshape", name, inputs, T=dtype, Tshape=index)
+    emitter.add("Sum", node.name, [split, axes], T=dtype, Tidx=index)
+
+
 _WRITERS: dict[str, Callable[[Emitter, Node], None]] = {
     "ReadVariableOp": _read,
     "ResourceGather": _gather,
     "ResourceGatherNd": _gather_nd,
+    "ResizeNearestNeighbor": _enlarged,
+    "ResizeNearestNeighborGrad": _enlarged_gradient,
     BRANCH: _select,
     "Unique": _all_are_unique,
     "VariableShape": _variable_shape,

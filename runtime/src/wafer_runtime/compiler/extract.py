@@ -14,7 +14,8 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from wafer_runtime.compiler.emit import Emitter
-from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.flat import Node, Value
+from wafer_runtime.compiler.partition import Partition, references
 from wafer_runtime.compiler.updates import RULES
 
 
@@ -73,11 +74,10 @@ def _wanted(part: Partition, emitter: Emitter) -> list[str]:
     """The tensors of the graph that are results, or that updates take."""
     values = [*part.outputs.values()]
     for node in part.updates:
-        for value in node.inputs:
-            if emitter.is_variable(value):
-                emitter.variable(value)
-            else:
-                values.append(value)
+        variables, given = _arguments(node)
+        for value in variables:
+            emitter.variable(value)
+        values += given
     places = set(emitter.places.values())
     return [r for r in dict.fromkeys(map(emitter.ref, values)) if r not in places]
 
@@ -89,8 +89,8 @@ def _updated(
     current = dict(given)
     changed: dict[str, None] = {}
     for node in part.updates:
-        names = [emitter.variable(v) for v in node.inputs if emitter.is_variable(v)]
-        values = [v for v in node.inputs if not emitter.is_variable(v)]
+        variables, values = _arguments(node)
+        names = [emitter.variable(v) for v in variables]
         with tf.name_scope(f"{node.name}/"):
             new = RULES[node.kind](
                 node.op,
@@ -100,6 +100,14 @@ def _updated(
         current |= dict(zip(names, new, strict=False))
         changed |= dict.fromkeys(names[: len(new)])
     return {name: current[name] for name in changed}
+
+
+def _arguments(node: Node) -> tuple[list[Value], list[Value]]:
+    """The variables that an updating node takes, and the values."""
+    pairs = list(zip(node.inputs, references(node), strict=True))
+    return [v for v, is_ref in pairs if is_ref], [
+        v for v, is_ref in pairs if not is_ref
+    ]
 
 
 def _compiled(step: Callable[..., Any], specs: list[Any]) -> Any:

@@ -5,6 +5,7 @@ update. Here the bodies of calls stand in line, and of a branch both sides are t
 with a select behind them.
 """
 
+import re
 from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
@@ -12,8 +13,23 @@ import tensorflow as tf
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _BRANCHES = ("If", "StatelessIf")
+# What a branch keeps for its gradient is wrapped up, or nothing if it was not taken.
+_WRAPPERS = ("OptionalFromValue", "OptionalGetValue")
+_KEPT = "(kept by a branch)"
 BRANCH = "(branch)"
 LOOPS = ("While", "StatelessWhile", "Enter", "Exit", "NextIteration", "LoopCond")
+
+
+def _hands_on_a_wrapped(op: tf.Operation) -> bool:
+    return op.type == "Identity" and op.inputs[0].dtype == tf.variant
+
+
+def _of_side(value: "Value", op: tf.Operation, prefix: str) -> "Value":
+    """What a side of a branch kept, for the same side of the branch's gradient."""
+    if value.node.kind != _KEPT or op.type != "OptionalGetValue":
+        return value
+    sides = re.findall("/(then|else)/", prefix)
+    return value.node.inputs[1 if sides[-1] == "then" else 2]
 
 
 class Value(NamedTuple):
@@ -102,6 +118,8 @@ class Flat:
             results = self._open(body, f"{name}/", inputs, call)
         elif op.type in _BRANCHES and op not in self._leaves:
             results = self._open_branches(op, name, inputs, call)
+        elif op.type in _WRAPPERS or _hands_on_a_wrapped(op):
+            results = [_of_side(inputs[0], op, prefix)]
         else:
             node = Node(name, op, inputs, call)
             node.controls = [
@@ -131,7 +149,10 @@ class Flat:
             select = Node(
                 f"{name}/select_{i}", op, [condition, then, other], call, BRANCH
             )
-            self.nodes.append(select)
+            if op.outputs[i].dtype == tf.variant:
+                select.kind = _KEPT
+            else:
+                self.nodes.append(select)
             results.append(Value(select, i))
         return results
 

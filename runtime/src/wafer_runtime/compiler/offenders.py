@@ -1,18 +1,18 @@
 """What of a model cannot run on the wafer: where, why, and what to use instead."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from wafer_runtime.compiler.attribute import line_of
 from wafer_runtime.compiler.extract import UnsupportedError
-from wafer_runtime.compiler.flat import LOOPS, Node, Value
+from wafer_runtime.compiler.flat import BRANCH, LOOPS, Node
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.partition import READS, Partition, variable_of
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.updates import RULES
 
@@ -38,13 +38,15 @@ _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
 )
 
 
-def in_graph(part: Partition) -> dict[Node, Offender]:
-    """The nodes that XLA is not even to be asked about."""
-    found = {}
+def in_graph(part: Partition) -> dict[Node, Offender | None]:
+    """The nodes that XLA is not to be asked about; None if others are the cause."""
+    found: dict[Node, Offender | None] = {}
     updates = set(part.updates)
     for node in part.wafer:
         if told := _told(node, node in updates):
             found[node] = _offender(node, told)
+        elif _takes_from_loop(node):
+            found[node] = None
     return found
 
 
@@ -74,16 +76,20 @@ def in_hlo(step: Step) -> list[Offender]:
     return list(found.values())
 
 
-def report(offenders: Iterable[Offender], more: str = "") -> str:
-    """One paragraph for each, in the order of the lines."""
-    ordered = sorted(set(offenders), key=lambda o: (_file_and_line(o.line), o))
-    count = f"{len(ordered)} operation{'s' if len(ordered) > 1 else ''}"
+def distinct(offenders: Iterable[Offender]) -> tuple[Offender, ...]:
+    """In the order of the lines, a reason once a line: a loop is many operations."""
+    ordered = sorted(offenders, key=lambda o: (_file_and_line(o.line), o.reason))
+    return tuple({(o.line, o.reason): o for o in reversed(ordered)}.values())[::-1]
+
+
+def report(offenders: Collection[Offender], more: str = "") -> str:
+    """What is told of offenders that are distinct."""
+    count = f"{len(offenders)} operation{'s' if len(offenders) > 1 else ''}"
     lines = [f"The model does not map to the wafer: {count} cannot run there."]
-    for o in ordered:
+    for o in offenders:
         layer = f" in layer {o.layer}" if o.layer else ""
-        lines.append(
-            f"  {o.line}: {o.op}{layer}: {o.reason}.\n      Instead: {o.instead}."
-        )
+        lines.append(f"  {o.line}: {o.op}{layer}: {o.reason}.")
+        lines.append(f"      Instead: {o.instead}.")
     return "\n".join([*lines, *([more] if more else [])])
 
 
@@ -99,12 +105,11 @@ def _offender(node: Node, told: Refusal) -> Offender:
 
 def _told(node: Node, updates: bool) -> Refusal | None:
     """Why a node cannot be on the wafer, from its type alone."""
-    values = [*node.inputs, *(Value(node, i) for i in range(len(node.op.outputs)))]
     if node.kind in _PYTHON:
         return REFUSED["tf.py_function"]
-    if any(value.tensor.dtype == tf.string for value in values):
+    if tf.string in _dtypes(node):
         return REFUSED["tf.strings"]
-    if node.kind in LOOPS or node.kind.startswith("TensorList"):
+    if node.kind in LOOPS:
         return REFUSED["tf.while_loop"]
     if node.kind.startswith("Unique") and not _is_of_an_optimizer(node):
         return REFUSED["tf.boolean_mask"]
@@ -115,6 +120,19 @@ def _told(node: Node, updates: bool) -> Refusal | None:
     return None
 
 
+def _takes_from_loop(node: Node) -> bool:
+    """Whether it gives a loop its lists, or takes its lists or variables."""
+    if node.kind in READS:
+        return variable_of(node.inputs[0]) is None
+    return tf.variant in _dtypes(node)
+
+
+def _dtypes(node: Node) -> set[tf.DType]:
+    # What stands behind a branch has one of the branch's outputs.
+    own = [] if node.kind == BRANCH else [t.dtype for t in node.op.outputs]
+    return {*own, *(value.tensor.dtype for value in node.inputs)}
+
+
 def _is_of_an_optimizer(node: Node) -> bool:
     """Sparse gradients are made free of double rows before an update."""
     return any("deduplicate" in frame.name for frame in node.op.traceback)
@@ -122,10 +140,10 @@ def _is_of_an_optimizer(node: Node) -> bool:
 
 def _unmatched(instruction: Instruction) -> Refusal | None:
     dtypes = {dtype for dtype, _ in instruction.parts} | {instruction.dtype}
-    if dtypes & {"c64", "c128"}:
-        return REFUSED["complex"]
     if instruction.opcode in _OPCODES:
         return _OPCODES[instruction.opcode]
+    if dtypes & {"c64", "c128"}:
+        return REFUSED["complex"]
     if any(instruction.proto.shape.is_dynamic_dimension):
         return REFUSED["tf.boolean_mask"]
     if "f64" in dtypes and instruction.shape:

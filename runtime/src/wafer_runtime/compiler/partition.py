@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
-from wafer_runtime.compiler.flat import Flat, Node, Value
+from wafer_runtime.compiler.flat import LOOPS, Flat, Node, Value
 from wafer_runtime.compiler.trace import Traced
 
 # More numbers than a schedule has are data, even if computed from the step alone.
@@ -83,15 +83,30 @@ def partition(traced: Traced) -> Partition:
 
 
 def variable_of(value: Value) -> tf.Operation | None:
-    """The operation of the variable whose handle a value is, or None."""
-    node = value.node
-    while node.kind in ("Identity", "Enter") and _is_handle(node.op):
-        node = node.inputs[0].node
-    return node.op if node.kind in _VARIABLES else None
+    """The operation of the variable that a value refers to, or None.
+
+    A reference is a resource variable's handle, or the variable itself if it is of the
+    old kind (`use_resource=False`).
+    """
+    while _is_reference(value) and value.node.kind not in _VARIABLES:
+        if value.node.kind in LOOPS or not value.node.inputs:
+            return None
+        value = value.node.inputs[0]
+    return value.node.op if value.node.kind in _VARIABLES else None
 
 
-def _is_handle(op: tf.Operation) -> bool:
-    return bool(op.inputs) and op.inputs[0].dtype == tf.resource
+def references(node: Node) -> list[bool]:
+    """For each input of a node whether it takes a variable, and not its content."""
+    given = node.op.op_def.input_arg
+    return [
+        value.tensor.dtype == tf.resource or (len(given) > i and given[i].is_ref)
+        for i, value in enumerate(node.inputs)
+    ]
+
+
+def _is_reference(value: Value) -> bool:
+    dtype = value.tensor.dtype
+    return dtype == tf.resource or dtype != dtype.base_dtype
 
 
 def _until(

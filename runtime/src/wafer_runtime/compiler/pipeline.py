@@ -56,7 +56,7 @@ class Candidate:
 
     def __init__(self, part: Partition, keras_metrics: Sequence[str]):
         self.part = part
-        self._stubs: dict[Node, Offender] = offenders.in_graph(part)
+        self._stubs = offenders.in_graph(part)
         self._metrics = [offenders.keras_metric(line) for line in keras_metrics]
         self._emitter = Emitter(part, self._stubs)
 
@@ -87,7 +87,8 @@ class Candidate:
                 if refused is None or refused[0] in self._stubs:
                     self._fail([], f"What depends on it was not looked at ({error}).")
                     raise
-                self._stubs[refused[0]] = refused[1]
+                node, offender = refused
+                self._stubs[node] = None if self._follows(node) else offender
                 self._emitter = Emitter(self.part, self._stubs)
 
     def match(self, extracted: Extracted, traced: Traced) -> KernelGraph:
@@ -96,7 +97,21 @@ class Candidate:
         self._fail(offenders.in_hlo(step))
         return match(step, traced.mode, traced.batch_size)
 
+    def _follows(self, node: Node) -> bool:
+        """Whether it depends on an offender, which may be why XLA refuses it."""
+        seen: set[Node] = set()
+        stack = [node]
+        while stack:
+            if (found := stack.pop()) in self._stubs:
+                return True
+            if found not in seen:
+                seen.add(found)
+                stack += [value.node for value in found.inputs]
+        return False
+
     def _fail(self, more: Sequence[Offender], note: str = "") -> None:
-        found = [*self._metrics, *self._stubs.values(), *more]
+        found = offenders.distinct(
+            filter(None, [*self._metrics, *self._stubs.values(), *more])
+        )
         if found:
-            raise MappingError(offenders.report(found, note), tuple(found))
+            raise MappingError(offenders.report(found, note), found)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from wafer_runtime.compiler.attribute import FORWARD, UPDATE, Attribution, Origin
 from wafer_runtime.compiler.extract import Extracted
 from wafer_runtime.compiler.hlo import Instruction, entry
-from wafer_runtime.compiler.partition import READS, Partition, variable_of
+from wafer_runtime.compiler.partition import Partition, variable_of
 
 
 class Step:
@@ -49,8 +49,9 @@ class Step:
         return {
             op.name: None
             for node in self.part.wafer
-            if node.kind in READS and self.attribution.is_forward(node)
-            if (op := variable_of(node.inputs[0])) is not None
+            if self.attribution.is_forward(node)
+            for value in node.inputs
+            if (op := variable_of(value)) is not None
         }
 
     def results(self) -> Iterator[tuple[str, Instruction]]:

@@ -109,3 +109,9 @@ RULES: dict[str, Rule] = {
     "ResourceScatterSub": _scattered(tf.tensor_scatter_nd_sub),
     "ResourceScatterUpdate": _scattered(tf.tensor_scatter_nd_update),
 }
+
+# The same for variables of the old kind, which are no resources.
+RULES |= {
+    name.removeprefix("Resource").removesuffix("VariableOp"): rule
+    for name, rule in RULES.items()
+}
