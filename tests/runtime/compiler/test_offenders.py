@@ -60,6 +60,13 @@ def count_unique(x):
     return tf.cast(tf.size(tf.unique(tf.reshape(x, [-1]))[0]), tf.float32)
 
 
+def whole_numbers(x):
+    x = tf.cast(tf.reshape(x, [models.BATCH, 16]), tf.int32)
+    return tf.cast(tf.matmul(x, tf.ones([16, 1], tf.int32)), tf.float32)[
+        ..., None, None
+    ]
+
+
 def ranks(x):
     order = tf.argsort(tf.reshape(x, [models.BATCH, -1]))
     return tf.cast(order[:, :1, None, None], tf.float32)
@@ -77,6 +84,7 @@ def ranks(x):
         (lambda x: x + tf1.placeholder(tf.float32, []), "nobody feeds"),
         (lambda x: x + tf.numpy_function(np.sum, [x], tf.float32), "Python code"),
         (lambda x: x + ranks(x), "does not sort"),
+        (lambda x: x + whole_numbers(x), "does not take int32"),
     ],
 )
 def test_reasons(compile_model, change, reason):

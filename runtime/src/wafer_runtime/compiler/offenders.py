@@ -29,10 +29,10 @@ class Offender(NamedTuple):
 
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _OPCODES = {code: refusal for refusal in REFUSED.values() for code in refusal.opcodes}
+# All other kernels take what flows through them.
+_PRODUCTS = frozenset(["dot", "convolution"])
 _WIDE = frozenset(["s64", "u64"])
-_MOVES_WIDE = (
-    MOVEMENT | SOURCES | {"compare", "convert", "select", "clamp", "and", "or"}
-)
+_MOVES_WIDE = MOVEMENT | SOURCES | {"compare", "convert", "select", "clamp"}
 _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
     *(kind.opcodes | kind.takes | kind.measured for kind in LIBRARY)
 )
@@ -155,6 +155,10 @@ def _unmatched(instruction: Instruction) -> Refusal | None:
             if limit.breaks(instruction):
                 reason = f"the kernel {kind.name} does not do {limit.text}"
                 return Refusal(reason, limit.instead)
+        multiplies = instruction.opcode in kind.measured & _PRODUCTS
+        if multiplies and instruction.tf_dtype not in kind.dtypes:
+            reason = f"the kernel {kind.name} does not take {instruction.tf_dtype}"
+            return Refusal(reason, f"{', '.join(kind.dtypes)}: tf.cast(x, ...)")
     if instruction.opcode not in _KNOWN:
         reason = f"no kernel has the HLO instruction {instruction.opcode}"
         return Refusal(reason, "other operations: `wafer ops` lists what there is")

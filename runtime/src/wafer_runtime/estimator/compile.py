@@ -67,7 +67,8 @@ def _matched(
     with stages("partition"):
         part = partition(traced)
         candidate = Candidate(part, metrics)
-        key = key_of(candidate.content_hash(), system, _sources(setup.model_fn))
+        content = candidate.content_hash()
+        key = key_of(tf.__version__, content, system, _sources(setup.model_fn))
     entry = Entry(folder, key)
     if files := entry.load():
         stages.close()

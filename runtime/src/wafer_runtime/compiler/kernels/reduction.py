@@ -22,7 +22,7 @@ REDUCTION = KernelType(
         "tf.cumsum",
     ),
     ops=frozenset(["Cumsum", "Cumprod", "CumulativeLogsumexp"]),
-    dtypes=FLOATS + INDICES,
+    dtypes=(*FLOATS, *INDICES, "bool"),
     takes=frozenset(["reduce", "reduce-window"]),
     measured=frozenset(["reduce", "reduce-window"]),
     measure=_sizes,
