@@ -1,6 +1,5 @@
 """Generated projects at work, on the runtime of this checkout."""
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -11,10 +10,6 @@ import tensorflow as tf
 
 RUNTIME = str(Path(__file__).parents[2] / "runtime" / "src")
 OPTIMIZERS = ["sgd", "momentum", "adamw", "rmsprop", "lamb"]
-needs_tfds = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow_datasets") is None,
-    reason="tensorflow-datasets is not installed",
-)
 # Every model and every kind of data in each list, and together every pair.
 TESTED = [
     ("mlp", "csv"),
@@ -27,8 +22,8 @@ TESTED = [
     ("decoder", "text"),
     ("decoder", "tfrecord"),
     ("blank", "blank"),
-    pytest.param("cnn", "tfds", marks=needs_tfds),
-    pytest.param("unet", "tfds", marks=needs_tfds),
+    ("cnn", "tfds"),
+    ("unet", "tfds"),
 ]
 COVERING = [
     ("mlp", "npz"),
