@@ -229,3 +229,17 @@ def test_an_enlargement_is_no_product(compile_model):
     check(mapped)
     conv, dense = models.BATCH * 16 * 9 * 2, models.BATCH * 128 * models.CLASSES
     assert mapped.graph.macs == 2 * conv + 3 * dense
+
+
+def test_a_normalisation_behind_a_pooling_is_a_kernel_of_its_own(compile_model):
+    def network(x, training):
+        x = layers.AveragePooling2D(2)(layers.Conv2D(4, 3, padding="same")(x))
+        return models.plain(layers.GroupNormalization(2)(x), training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 8))
+    check(mapped)
+    (pooling,) = mapped.kernels("pooling")
+    assert pooling.weights == ()
+    (norm,) = mapped.kernels("normalization")
+    assert norm.layer == "group_normalization"
+    assert len(norm.weights) == 2

@@ -124,6 +124,8 @@ class _Clustering:
             return False
         if cluster.anchor is None:
             return not (group.layer and cluster.layer)
+        if group.layer:
+            return False
         # What follows a product alone: bias, activation, the sum with a shortcut.
         taken = [g for g in self._inputs(group) if self._of.get(g) is cluster]
         users = {user for source in taken for user in source.users}
