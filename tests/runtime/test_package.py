@@ -28,13 +28,13 @@ def run(code, **env):
 @pytest.mark.smoke
 def test_importing_is_quick_and_leaves_tensorflow_alone():
     code = (
-        "import time; t = time.perf_counter()\n"
+        "import time; t = time.process_time()\n"
         "import wafer_runtime, wafer_runtime.runner\n"
-        "t = time.perf_counter() - t\n"
+        "t = time.process_time() - t\n"
         "import sys; assert 'tensorflow' not in sys.modules\n"
         "print(t)"
     )
-    # The best of three: other tests may be running beside this one.
+    # Of the processor, and the best of three: others may be running beside this one.
     assert min(float(run(code).stdout) for _ in range(3)) < 0.3
 
 
