@@ -243,3 +243,20 @@ def test_a_normalisation_behind_a_pooling_is_a_kernel_of_its_own(compile_model):
     (norm,) = mapped.kernels("normalization")
     assert norm.layer == "group_normalization"
     assert len(norm.weights) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["SGD", "Momentum", "Adam", "RMSProp", "Adagrad", "Adadelta"]
+)
+def test_optimizers_of_looked_up_rows(compile_model, name):
+    def model_fn(features, labels, mode, params):
+        table = layers.Embedding(50, 8)
+        logits = layers.Dense(50)(table(features["source"]))
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return models.spec(mode, tf.reduce_mean(loss), models.OPTIMIZERS[name]())
+
+    mapped = compile_model(model_fn, models.tokens())
+    check(mapped)
+    (embedding,) = mapped.kernels("embedding")
+    assert embedding.optimizer == name
+    assert "weight_gradient" in embedding.passes

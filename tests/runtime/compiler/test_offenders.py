@@ -145,3 +145,15 @@ def test_a_recurrent_layer_is_one_offender(compile_model):
     found = refused(compile_model, network)
     assert set(found) == {"While", "TopKV2"}
     assert found["While"].line.endswith(line(network, "LSTM"))
+
+
+def test_an_update_rule_that_is_not_in_the_library(compile_model):
+    model_fn = models.classifier(
+        lambda x, training: tf.sort(flat_logits(x)),
+        lambda: tf1.train.FtrlOptimizer(0.1),
+    )
+    with pytest.raises(MappingError) as caught:
+        compile_model(model_fn, models.images(1, 4))
+    found = {o.op: o.reason for o in caught.value.offenders}
+    assert "update rule is not in the kernel library" in found["ResourceApplyFtrl"]
+    assert "TopKV2" in found

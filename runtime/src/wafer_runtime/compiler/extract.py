@@ -73,7 +73,7 @@ def extract(part: Partition, emitter: Emitter) -> Extracted:
 def _wanted(part: Partition, emitter: Emitter) -> list[str]:
     """The tensors of the graph that are results, or that updates take."""
     values = [*part.outputs.values()]
-    for node in part.updates:
+    for node in filter(_has_rule, part.updates):
         variables, given = _arguments(node)
         for value in variables:
             emitter.variable(value)
@@ -88,7 +88,7 @@ def _updated(
     """The new values of variables, after all updates in their order."""
     current = dict(given)
     changed: dict[str, None] = {}
-    for node in part.updates:
+    for node in filter(_has_rule, part.updates):
         variables, values = _arguments(node)
         names = [emitter.variable(v) for v in variables]
         with tf.name_scope(f"{node.name}/"):
@@ -100,6 +100,11 @@ def _updated(
         current |= dict(zip(names, new, strict=False))
         changed |= dict.fromkeys(names[: len(new)])
     return {name: current[name] for name in changed}
+
+
+def _has_rule(node: Node) -> bool:
+    """What has none is an offender, told when the rest was looked at."""
+    return node.kind in RULES
 
 
 def _arguments(node: Node) -> tuple[list[Value], list[Value]]:

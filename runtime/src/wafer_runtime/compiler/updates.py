@@ -47,6 +47,16 @@ def _adam(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[An
     return [weight - rate * step / (tf.sqrt(v) + epsilon), m, v]
 
 
+def _amsgrad(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
+    weight, m, v, greatest = variables
+    power1, power2, rate, beta1, beta2, epsilon, gradient = numbers
+    m = m + (gradient - m) * (1 - beta1)
+    v = v + (tf.square(gradient) - v) * (1 - beta2)
+    greatest = tf.maximum(greatest, v)
+    rate = rate * tf.sqrt(1 - power2) / (1 - power1)
+    return [weight - rate * m / (tf.sqrt(greatest) + epsilon), m, v, greatest]
+
+
 def _rmsprop(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
     (weight, square, total), (rate, rho, momentum, epsilon, gradient) = (
         variables,
@@ -92,6 +102,20 @@ def _scattered(change: Callable[..., Any]) -> Rule:
     return rule
 
 
+def _spread(rule: Rule) -> Rule:
+    """The rule for a gradient of some rows: all of the wafer's rows are updated."""
+
+    def spread(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
+        names = [argument.name for argument in op.op_def.input_arg]
+        given = dict(zip(names[len(variables) :], numbers, strict=True))
+        indices = tf.expand_dims(given.pop("indices"), -1)
+        shape = variables[0].shape
+        given["grad"] = tf.scatter_nd(tf.cast(indices, tf.int32), given["grad"], shape)
+        return rule(op, variables, list(given.values()))
+
+    return spread
+
+
 RULES: dict[str, Rule] = {
     "AssignVariableOp": lambda op, variables, numbers: [tf.identity(numbers[0])],
     "AssignAddVariableOp": lambda op, variables, numbers: [variables[0] + numbers[0]],
@@ -100,6 +124,7 @@ RULES: dict[str, Rule] = {
     "ResourceApplyMomentum": _momentum,
     "ResourceApplyKerasMomentum": _keras_momentum,
     "ResourceApplyAdam": _adam,
+    "ResourceApplyAdamWithAmsgrad": _amsgrad,
     "ResourceApplyRMSProp": _rmsprop,
     "ResourceApplyCenteredRMSProp": _centered_rmsprop,
     "ResourceApplyAdagrad": _adagrad,
@@ -110,6 +135,11 @@ RULES: dict[str, Rule] = {
     "ResourceScatterUpdate": _scattered(tf.tensor_scatter_nd_update),
 }
 
+RULES |= {
+    name.replace("Apply", "SparseApply"): _spread(rule)
+    for name, rule in RULES.items()
+    if "Apply" in name
+}
 # The same for variables of the old kind, which are no resources.
 RULES |= {
     name.removeprefix("Resource").removesuffix("VariableOp"): rule

@@ -25,7 +25,7 @@ UPDATE_RULES = (
         2,
         ("optimizer_type: adam", "tf.compat.v1.train.AdamOptimizer"),
         named="adam",
-        op="ResourceApplyAdam",
+        op="ResourceApplyAdam(WithAmsgrad)?",
     ),
     UpdateRule(
         "RMSProp",
@@ -72,7 +72,8 @@ def rule_of(op_type: str, op_name: str) -> str:
     for rule in UPDATE_RULES:
         if rule.named and re.search(rule.named, scope, re.IGNORECASE):
             return rule.name
+    dense = f"Resource{op_type.removeprefix('Resource').replace('Sparse', '')}"
     for rule in UPDATE_RULES:
-        if rule.op and re.fullmatch(rule.op, op_type):
+        if rule.op and re.fullmatch(rule.op, dense):
             return rule.name
     return "assignment"
