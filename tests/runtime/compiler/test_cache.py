@@ -1,5 +1,6 @@
 """Compilations are found again, never half, and made anew when they are damaged."""
 
+import functools
 import json
 import multiprocessing
 import re
@@ -85,3 +86,43 @@ def test_a_compilation_holds_its_graph_and_report(compile_model):
     report = (mapped.path / "compile_report.txt").read_text()
     assert f"Kernels: {len(mapped.graph.kernels)}" in report
     assert mapped.partition in report
+
+
+def with_optimizer(nesterov):
+    def rule():
+        return models.tf1.train.MomentumOptimizer(0.1, 0.9, use_nesterov=nesterov)
+
+    return models.classifier(models.plain, rule)
+
+
+def test_an_update_in_another_way_is_another_model(compile_model):
+    first, second, again = (
+        compile_model(with_optimizer(nesterov), models.images(1, 4)).path
+        for nesterov in (True, False, True)
+    )
+    assert first != second
+    assert first == again
+
+
+def test_functions_with_gradients_of_their_own_have_one_key(compile_model):
+    def network(x, training):
+        return models.tf.nn.silu(models.plain(x, training))
+
+    paths = {
+        compile_model(models.classifier(network), models.images(1, 4)).path
+        for _ in range(2)
+    }
+    assert len(paths) == 1
+
+
+def test_a_partial_is_a_model_fn(compile_model):
+    model_fn = functools.partial(toy.model_fn, params={"width": 4})
+    assert compile_model(model_fn, toy.input_fn).kernels("dense")
+
+
+def test_an_empty_manifest_is_damage(entry, caplog):
+    (entry.path / "manifest.json").write_text("{}")
+    assert entry.load() is None
+    assert "names no files" in caplog.text
+    entry.store(FILES)
+    assert entry.load() == FILES

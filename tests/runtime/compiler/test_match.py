@@ -22,7 +22,10 @@ def check(mapped):
     for edge in graph.edges:
         if "host" not in (edge.source, edge.target):
             assert order[edge.source] < order[edge.target]
-        assert edge.bytes >= math.prod(edge.shape)
+        if edge.tensor == "gradient":
+            assert edge.gradient_bytes > 0
+        else:
+            assert edge.bytes >= math.prod(edge.shape) > 0
     assert any(edge.target == "host" and edge.tensor == "loss" for edge in graph.edges)
     for kernel in graph.kernels:
         assert kernel.lines or kernel.kind == "gradient_scaling"
@@ -260,3 +263,47 @@ def test_optimizers_of_looked_up_rows(compile_model, name):
     (embedding,) = mapped.kernels("embedding")
     assert embedding.optimizer == name
     assert "weight_gradient" in embedding.passes
+
+
+def test_a_penalty_of_weights_leaves_them_in_their_layers(compile_model):
+    def model_fn(features, labels, mode, params):
+        hidden = layers.Dense(8, "relu")(layers.Flatten()(features))
+        logits = layers.Dense(models.CLASSES)(hidden)
+        penalty = tf.add_n([tf.nn.l2_loss(v) for v in tf1.trainable_variables()])
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return models.spec(mode, 0.01 * penalty + tf.reduce_mean(loss))
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    assert [len(k.weights) for k in mapped.kernels("dense")] == [2, 2]
+
+
+def test_gradients_in_a_host_call_stay_backward(compile_model):
+    def model_fn(features, labels, mode, params):
+        logits = models.plain(features, True)
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        )
+        norm = tf.linalg.global_norm(tf.gradients(loss, tf1.trainable_variables()))
+        step = tf1.train.get_global_step()
+        train_op = tf1.train.AdamOptimizer(0.1).minimize(loss, step)
+        metrics = (lambda *tensors: {}, [norm, labels, step])
+        return models.CSEstimatorSpec(
+            mode=mode, loss=loss, train_op=train_op, host_call=metrics
+        )
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    (dense,) = mapped.kernels("dense")
+    assert dense.passes == ("forward", "weight_gradient", "update")
+    assert not mapped.kernels("normalization")
+
+
+def test_an_evaluation_of_the_loss_alone_scales_nothing(compile_model):
+    def model_fn(features, labels, mode, params):
+        logits = models.plain(features, False)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return models.spec(mode, tf.reduce_mean(loss))
+
+    mapped = compile_model(model_fn, models.images(1, 4), "eval")
+    check(mapped)
+    assert not mapped.kernels("gradient_scaling")

@@ -157,3 +157,23 @@ def test_an_update_rule_that_is_not_in_the_library(compile_model):
     found = {o.op: o.reason for o in caught.value.offenders}
     assert "update rule is not in the kernel library" in found["ResourceApplyFtrl"]
     assert "TopKV2" in found
+
+
+def test_a_table_is_an_offender(compile_model):
+    def network(x, training):
+        keys = tf.constant([0, 1], tf.int32)
+        init = tf.lookup.KeyValueTensorInitializer(keys, tf.constant([5.0, 6.0]))
+        table = tf.lookup.StaticHashTable(init, 0.0)
+        return flat_logits(x + table.lookup(tf.cast(x, tf.int32)))
+
+    found = refused(compile_model, network)
+    assert any("tables" in o.reason for o in found.values())
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_loop_that_reads_variables(compile_model, mode):
+    def network(x, training):
+        return flat_logits(layers.LSTM(8)(tf.reshape(x, [models.BATCH, 4, 4])))
+
+    with pytest.raises(MappingError, match="loops, and branches"):
+        compile_model(models.classifier(network), models.images(1, 4), mode)

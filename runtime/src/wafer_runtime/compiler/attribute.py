@@ -37,7 +37,7 @@ class Attribution:
 
     def __init__(self, part: Partition):
         self._by_name = {node.name: node for node in part.wafer}
-        self._forward = _closure(value.node for value in part.outputs.values())
+        self._forward = _forward(part)
         self._gradients = _gradients(part.wafer, self._forward)
 
     def origin(self, instruction: Instruction) -> Origin | None:
@@ -86,6 +86,19 @@ def _original_op(op: tf.Operation) -> tf.Operation | None:
     while original is not None and getattr(original, "_original_op", None) is not None:
         original = original._original_op
     return original
+
+
+def _forward(part: Partition) -> set[Node]:
+    """What the outputs depend on, but for gradients that only a host_call looks at."""
+    is_told = {name: name.startswith("host_call") for name in part.outputs}
+    needed = _closure(v.node for n, v in part.outputs.items() if not is_told[n])
+    told = _closure(v.node for n, v in part.outputs.items() if is_told[n])
+    gradients: set[Node] = set()
+    for node in part.wafer:
+        after = any(value.node in gradients for value in node.inputs)
+        if after or _original_op(node.op) is not None:
+            gradients.add(node)
+    return needed | (told - gradients)
 
 
 def _closure(starts: Iterable[Node]) -> set[Node]:

@@ -6,11 +6,13 @@ every file: an entry that was cut off or edited is told, and made anew.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,6 +38,8 @@ class Entry:
             files = {
                 name: self._checked(name, wanted) for name, wanted in manifest.items()
             }
+            if not files:
+                raise ValueError("its manifest names no files")
         except (OSError, ValueError, AttributeError) as error:
             log.warning("%s is damaged (%s): compiling again", self.path, error)
             return None
@@ -43,25 +47,32 @@ class Entry:
 
     def store(self, files: Mapping[str, str]) -> None:
         """Write the entry, in place of a damaged one; a whole one stays."""
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        _remove(partial)
-        partial.mkdir(parents=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._beside()
         for name, text in files.items():
             (partial / name).write_text(text, encoding="utf-8")
         sums = {name: _checksum(text) for name, text in files.items()}
         (partial / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-        while True:
-            try:
-                partial.rename(self.path)
-                return
-            except OSError:
-                if not self.path.exists():
-                    raise
-            if self.load() is not None:
-                # Another process was first.
-                _remove(partial)
-                return
-            self._set_aside()
+        try:
+            while not self._moved_in(partial) and self.load() is None:
+                self._set_aside()
+        finally:
+            _remove(partial)
+
+    def _moved_in(self, partial: Path) -> bool:
+        try:
+            partial.rename(self.path)
+        except OSError as error:
+            # Another process was first, or what is there is damaged.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            return False
+        return True
+
+    def _beside(self) -> Path:
+        """A new folder that nobody else has."""
+        prefix = f".{self.path.name}."
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
 
     def _checked(self, name: str, wanted: str) -> str:
         text = (self.path / name).read_text(encoding="utf-8")
@@ -70,10 +81,10 @@ class Entry:
         return text
 
     def _set_aside(self) -> None:
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}.damaged")
+        aside = self._beside()
         # It may be that another process does the same.
         with contextlib.suppress(FileNotFoundError):
-            self.path.rename(aside)
+            self.path.rename(aside / "damaged")
         _remove(aside)
 
 

@@ -25,10 +25,15 @@ def edges_of(
             source=names[source] if source else HOST,
             target=names[target],
             tensor=_name(step, tensor),
-            shape=per_sample(tensor.shape, batch),
+            shape=_shape(step, tensor, batch),
             dtype=tensor.tf_dtype,
-            bytes=share(tensor.bytes, batch),
+            bytes=_bytes(step, tensor, batch),
             gradient_bytes=share(gradient, batch),
+        )
+    for (source, target), gradient in back.items():
+        # What passes by a kernel between them on its way back.
+        yield Edge(
+            names[source], names[target], "gradient", (), "", 0, share(gradient, batch)
         )
     for name, tensor in step.results():
         if not name.startswith("variable:") and tensor in owner:
@@ -36,11 +41,20 @@ def edges_of(
                 source=names[owner[tensor]],
                 target=HOST,
                 tensor=name,
-                shape=per_sample(tensor.shape, batch),
+                shape=_shape(step, tensor, batch),
                 dtype=tensor.tf_dtype,
-                bytes=share(tensor.bytes, batch),
+                bytes=_bytes(step, tensor, batch),
                 gradient_bytes=0,
             )
+
+
+def _shape(step: Step, tensor: Instruction, batch: int) -> tuple[int, ...]:
+    return per_sample(tensor.shape, batch) if tensor in step.streaming else tensor.shape
+
+
+def _bytes(step: Step, tensor: Instruction, batch: int) -> int:
+    """Of one sample; what does not depend on a sample goes once, whole."""
+    return share(tensor.bytes, batch) if tensor in step.streaming else tensor.bytes
 
 
 def _travels(

@@ -9,7 +9,6 @@ import tensorflow.compat.v1 as tf1
 from wafer_runtime.compiler.flat import BRANCH, Node, Value
 from wafer_runtime.compiler.partition import Partition, variable_of
 
-_DROPPED = ("_class", "_output_shapes")
 _NO_ARRAYS = (tf.string, tf.variant, tf.resource)
 _SEEDS = {"seed", "seed2"}
 
@@ -113,8 +112,9 @@ def _copy(emitter: Emitter, node: Node) -> None:
     copied.name = node.name
     copied.device = ""
     copied.input[:] = [emitter.ref(value) for value in node.inputs]
-    for name in _DROPPED:
-        copied.attr.pop(name, None)
+    # Of the graph it was built in, not of what it computes.
+    for name in [name for name in copied.attr if name.startswith("_")]:
+        del copied.attr[name]
     # Seeds that nobody chose differ in every run; the same model is to look the same.
     for name in _SEEDS & copied.attr.keys():
         copied.attr[name].i = 0

@@ -12,7 +12,7 @@ from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.partition import READS, Partition, variable_of
+from wafer_runtime.compiler.partition import READS, VARIABLES, Partition, variable_of
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.updates import RULES
 
@@ -111,6 +111,8 @@ def _told(node: Node, updates: bool) -> Refusal | None:
         return REFUSED["tf.strings"]
     if node.kind in LOOPS:
         return REFUSED["tf.while_loop"]
+    if _takes_a_table(node, updates):
+        return REFUSED["tf.lookup"]
     if node.kind.startswith("Unique") and not _is_of_an_optimizer(node):
         return REFUSED["tf.boolean_mask"]
     if node.kind == "Placeholder":
@@ -118,6 +120,15 @@ def _told(node: Node, updates: bool) -> Refusal | None:
     if updates and node.kind not in RULES:
         return REFUSED["other update rules"]
     return None
+
+
+def _takes_a_table(node: Node, updates: bool) -> bool:
+    """Whether it uses a resource that is no variable and comes from no loop."""
+    if updates or node.kind in READS or tf.resource not in _dtypes(node):
+        return False
+    handles = [v for v in node.inputs if v.tensor.dtype == tf.resource]
+    makes = not handles and node.kind not in VARIABLES
+    return makes or any(not v.node.inputs and variable_of(v) is None for v in handles)
 
 
 def _takes_from_loop(node: Node) -> bool:

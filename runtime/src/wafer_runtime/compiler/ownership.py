@@ -37,10 +37,12 @@ class Ownership:
             kind, _, name = self._step.argument(parameter).partition(":")
             if kind != "variable":
                 continue
-            users = (self.of.get(user) for user in parameter.users)
-            owner = next((cluster for cluster in users if cluster), None)
-            if owner is not None:
-                self.variables[name] = owner
+            users = [self.of[user] for user in parameter.users if user in self.of]
+            if users:
+                # A norm of the weights in the loss uses them too, and is no layer.
+                scope = name.rpartition("/")[0]
+                users.sort(key=lambda c: (c.layer != scope, c.anchor is None))
+                self.variables[name] = users[0]
         states = [n for n in self._step.part.variables if n not in self.variables]
         self.variables |= {name: self._holder(name) for name in states}
 
@@ -87,7 +89,8 @@ class Ownership:
             origin = self._step.origins[instruction]
             if origin and origin.node in updates:
                 op = variable_of(origin.node.inputs[0])
-                self.of[instruction] = self.variables[op.name] if op else self.scaling
+                name = op.name if op else ""
+                self.of[instruction] = self.variables.get(name, self.scaling)
             elif not instruction.shape and not instruction.parts:
                 self.of[instruction] = self.scaling
             else:

@@ -17,7 +17,7 @@ from wafer_runtime.compiler.trace import Traced
 
 # More numbers than a schedule has are data, even if computed from the step alone.
 _FEW = 16
-_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
+VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")
 _WRITERS = (
     "ResourceApply",
@@ -64,9 +64,11 @@ def partition(traced: Traced) -> Partition:
     on_host = _from_the_step(flat.nodes, traced.global_step.op.name)
     outputs = dict(traced.outputs) | crossing
     updates = [n for n in flat.nodes if _writes(n) and n not in on_host]
-    results = {name: flat.value(tensor) for name, tensor in outputs.items()}
-    starts = [*updates, *(value.node for value in results.values())]
     edge = {node for op in boundary for node in flat.made_for(op)}
+    found = {name: flat.value(tensor) for name, tensor in outputs.items()}
+    # What the host has anyway, such as labels or the step, need not come back.
+    results = {n: v for n, v in found.items() if v.node not in on_host | edge}
+    starts = [*updates, *(value.node for value in results.values())]
     live = _live(starts, on_host | edge)
     wafer = [node for node in flat.nodes if node in live]
     scalars = _scalars(wafer, on_host)
@@ -78,7 +80,7 @@ def partition(traced: Traced) -> Partition:
         scalars=scalars,
         variables=_variables(wafer),
         host=_reasons(traced, {node.call for node in wafer}, on_host),
-        graph_versions=traced.graph.as_graph_def().versions,
+        graph_versions=traced.graph.graph_def_versions,
     )
 
 
@@ -88,11 +90,11 @@ def variable_of(value: Value) -> tf.Operation | None:
     A reference is a resource variable's handle, or the variable itself if it is of the
     old kind (`use_resource=False`).
     """
-    while _is_reference(value) and value.node.kind not in _VARIABLES:
+    while _is_reference(value) and value.node.kind not in VARIABLES:
         if value.node.kind in LOOPS or not value.node.inputs:
             return None
         value = value.node.inputs[0]
-    return value.node.op if value.node.kind in _VARIABLES else None
+    return value.node.op if value.node.kind in VARIABLES else None
 
 
 def references(node: Node) -> list[bool]:
@@ -145,7 +147,7 @@ def _from_the_step(nodes: list[Node], step: str) -> set[Node]:
     fixed: set[Node] = set()
     for node in nodes:
         moving = [v.node for v in node.inputs if v.node not in fixed]
-        if node.op.name == step and node.kind in _VARIABLES:
+        if node.op.name == step and node.kind in VARIABLES:
             found.add(node)
         elif node.kind == "Const" or (node.inputs and not moving and _is_pure(node)):
             fixed.add(node)
@@ -195,7 +197,7 @@ def _scalars(wafer: list[Node], on_host: set[Node]) -> list[Value]:
 
 def _variables(wafer: list[Node]) -> dict[str, bool]:
     trained = {v.op.name for v in tf1.trainable_variables()}
-    names = [node.op.name for node in wafer if node.kind in _VARIABLES]
+    names = [node.op.name for node in wafer if node.kind in VARIABLES]
     return {name: name in trained for name in dict.fromkeys(names)}
 
 
@@ -209,10 +211,9 @@ def _reasons(
         for op in ops:
             if op not in wafer:
                 reasons.setdefault(op, reason)
-    for op in graph.get_operations():
-        if op not in wafer:
-            reasons.setdefault(op, "starting values, checkpoints: before and after")
-    return reasons
+    rest = "starting values, checkpoints: before and after"
+    operations = graph.get_operations()
+    return {op: reasons.get(op, rest) for op in operations if op not in wafer}
 
 
 def _host_parts(

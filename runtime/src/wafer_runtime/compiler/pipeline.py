@@ -15,7 +15,7 @@ from wafer_runtime.compiler.flat import Node
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.match import match
 from wafer_runtime.compiler.offenders import Offender
-from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.partition import Partition, variable_of
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.trace import Traced
 from wafer_runtime.errors import MappingError
@@ -65,14 +65,27 @@ class Candidate:
         digest = hashlib.sha256(
             self._emitter.graph_def.SerializeToString(deterministic=True)
         )
+        ref = self._emitter.ref
         described = [
             *(f"{name} {spec}" for name, spec in self._emitter.arguments.items()),
-            *(f"{name} {value.node.name}" for name, value in self.part.outputs.items()),
-            *(f"{node.kind} {node.name}" for node in self.part.updates),
+            *(f"{name} {ref(value)}" for name, value in self.part.outputs.items()),
+            *map(self._described_update, self.part.updates),
+            *(f"{name} {trained}" for name, trained in self.part.variables.items()),
+            *(f"{op.name} {reason}" for op, reason in self.part.host.items()),
             *more,
         ]
         digest.update("\n".join(described).encode())
         return digest.hexdigest()
+
+    def _described_update(self, node: Node) -> str:
+        attributes = dict(sorted(node.op.node_def.attr.items()))
+        variables = map(variable_of, node.inputs)
+        inputs = [
+            op.name if op is not None else self._emitter.ref(value)
+            for op, value in zip(variables, node.inputs, strict=True)
+        ]
+        shown = {k: str(v) for k, v in attributes.items() if not k.startswith("_")}
+        return f"{node.kind} {node.name} {inputs} {shown}"
 
     def extract(self) -> Extracted:
         """The HLO; what XLA refuses becomes an offender, and the rest is looked at.
@@ -85,8 +98,10 @@ class Candidate:
             except UnsupportedError as error:
                 refused = offenders.refused(error, self.part)
                 if refused is None or refused[0] in self._stubs:
-                    self._fail([], f"What depends on it was not looked at ({error}).")
-                    raise
+                    self._fail([], f"The rest was not looked at: XLA says {error}")
+                    raise MappingError(
+                        f"The model does not map to the wafer: XLA says {error}"
+                    ) from error
                 node, offender = refused
                 self._stubs[node] = None if self._follows(node) else offender
                 self._emitter = Emitter(self.part, self._stubs)

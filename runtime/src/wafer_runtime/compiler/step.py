@@ -19,6 +19,12 @@ class Step:
         self.extracted = extracted
         self.attribution = Attribution(part)
         everything = entry(extracted.module)
+        # XLA gives a single result by itself, taken out of the tuple again.
+        everything = [
+            i
+            for i in everything
+            if i.opcode != "get-tuple-element" or i.op_name != "XLA_Retvals"
+        ]
         self.root = next(i for i in reversed(everything) if i.opcode == "tuple")
         self.parameters = [i for i in everything if i.opcode == "parameter"]
         self.instructions = [

@@ -45,7 +45,8 @@ def trace(
     if spec.mode == "infer":
         outputs = _named("predictions", spec.predictions)
     if isinstance(spec.host_call, tuple | list):
-        outputs |= {f"host_call/{i}": t for i, t in enumerate(spec.host_call[1])}
+        tensors = map(tf.convert_to_tensor, spec.host_call[1])
+        outputs |= {f"host_call/{i}": t for i, t in enumerate(tensors)}
     return Traced(
         graph=tf1.get_default_graph(),
         mode=spec.mode,

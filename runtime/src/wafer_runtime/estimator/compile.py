@@ -1,7 +1,7 @@
 """Compiling: a model_fn's graph -> the compiler's stages -> an entry of the cache."""
 
+import contextlib
 import hashlib
-import inspect
 import logging
 import sys
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
             found = tuple(map(offenders.keras_metric, metrics))
             note = f"What comes after was not looked at ({error})."
             raise MappingError(offenders.report(found, note), found) from error
-    with traced.graph.as_default():
+    with traced.graph.as_default(), contextlib.closing(stages):
         return _matched(setup, traced, metrics, folder, stages)
 
 
@@ -67,11 +67,10 @@ def _matched(
     with stages("partition"):
         part = partition(traced)
         candidate = Candidate(part, metrics)
-        content = candidate.content_hash()
+        content = candidate.content_hash(traced.mode, str(traced.batch_size))
         key = key_of(tf.__version__, content, system, _sources(setup.model_fn))
     entry = Entry(folder, key)
     if files := entry.load():
-        stages.close()
         log.info(
             "Cached compilation found for this model configuration: %s", entry.path
         )
@@ -80,7 +79,6 @@ def _matched(
         extracted = candidate.extract()
     with stages("match"):
         graph = candidate.match(extracted, traced)
-    stages.close()
     host = host_parts(part)
     files = {
         _GRAPH: graph.to_json(),
@@ -112,13 +110,19 @@ def _system(params: Any) -> str:
 
 def _sources(model_fn: UserFn) -> str:
     """A checksum of the model's files: a compilation names lines in them."""
+    file = Path(source.of_function(model_fn).rpartition(":")[0]).resolve()
     digest = hashlib.sha256()
-    own = Path(inspect.getsourcefile(inspect.unwrap(model_fn)) or "")
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        beside = (
-            file and Path(file).parent == own.parent and module.__name__ != "__main__"
-        )
-        if beside and source.is_users(str(file)):
-            digest.update(Path(str(file)).read_bytes())
+    for path in sorted(_files_beside(file)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _files_beside(file: Path) -> set[Path]:
+    """The user's modules in use that are in the folder of `file`."""
+    named = (
+        getattr(module, "__file__", None)
+        for name, module in list(sys.modules.items())
+        if name != "__main__"
+    )
+    paths = {Path(name) for name in named if name and source.is_users(name)}
+    return {path for path in paths if path.parent == file.parent and path.exists()}

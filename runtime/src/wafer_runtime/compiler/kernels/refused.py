@@ -30,6 +30,11 @@ REFUSED = {
         ("while", "conditional"),
         ("tf.map_fn", "tf.scan", "tf_keras.layers.LSTM"),
     ),
+    "tf.lookup": Refusal(
+        "tables and generators with a state of their own are on the host only",
+        "look up in input_fn; tf.random.uniform and its like draw on the wafer",
+        also=("tf.lookup.StaticHashTable", "tf.random.Generator"),
+    ),
     "tf.boolean_mask": Refusal(
         "the size of its result depends on the data",
         "keep the size and mask: tf.where(condition, x, 0); or do it in input_fn",
