@@ -4,6 +4,9 @@ XLA refuses uninitialised variables, and a model of billions of weights is not t
 allocated. So the wafer's nodes are imported into a function whose arguments are the
 streamed inputs, the host's scalars and the variables' values, and whose results are the
 outputs and the new values of the variables.
+
+It is the step's structure, to be matched, and not to be run: every read of a variable
+gives its value from before the step, and the updates of both sides of a branch are made.
 """
 
 import re
