@@ -6,7 +6,7 @@ streamed inputs, the host's scalars and the variables' values, and whose results
 outputs and the new values of the variables.
 
 It is the step's structure, to be matched, and not to be run: every read of a variable
-gives its value from before the step, and the updates of both sides of a branch are made.
+gives its value from before the step, and both sides of a branch make their updates.
 """
 
 import re

@@ -52,7 +52,7 @@ class Node:
     outermost call in the model's own graph, or `op` itself.
     """
 
-    __slots__ = ("call", "controls", "inputs", "kind", "name", "op")
+    __slots__ = ("call", "inputs", "kind", "name", "op")
 
     def __init__(
         self,
@@ -67,7 +67,6 @@ class Node:
         self.inputs = inputs
         self.call = call
         self.kind = kind or op.type
-        self.controls: list[Node] = []
 
     def __repr__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -98,10 +97,6 @@ class Flat:
         """Where a tensor of the model's own graph is."""
         return self._values[tensor.ref()]
 
-    def has(self, tensor: tf.Tensor) -> bool:
-        """Whether the list holds a tensor of the model's own graph."""
-        return tensor.ref() in self._values
-
     def made_for(self, op: tf.Operation) -> list[Node]:
         """The nodes of an operation of the model's own graph."""
         return self._made.get(op, [])
@@ -122,9 +117,6 @@ class Flat:
             results = [_of_side(inputs[0], op, prefix)]
         else:
             node = Node(name, op, inputs, call)
-            node.controls = [
-                made for c in op.control_inputs for made in self._made.get(c, [])[-1:]
-            ]
             self.nodes.append(node)
             results = [Value(node, i) for i in range(len(op.outputs))]
         for tensor, value in zip(op.outputs, results, strict=True):

@@ -3,7 +3,6 @@
 import functools
 import math
 import re
-from collections.abc import Iterator
 from typing import Any
 
 _TENSORFLOW = {
@@ -115,14 +114,6 @@ def _changes_nothing(proto: Any, made: dict[int, Instruction]) -> bool:
         return False
     operand = made[proto.operand_ids[0]]
     return _shape(proto.shape) == (operand.dtype, operand.shape)
-
-
-def inner_opcodes(module: Any) -> Iterator[tuple[str, str]]:
-    """(opcode, op_name) of the computations that the entry calls."""
-    for computation in module.computations:
-        if computation.id != module.entry_computation_id:
-            for proto in computation.instructions:
-                yield proto.opcode, proto.metadata.op_name
 
 
 def valid_pairs(output: int, window: Any, size: int) -> int:
