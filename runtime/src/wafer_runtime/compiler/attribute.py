@@ -6,13 +6,13 @@ operation, which is what layers, kernels and the user's lines are found by.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from wafer_runtime import source
-from wafer_runtime.compiler.flat import Node
+from wafer_runtime.compiler.flat import Node, closure
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.partition import Partition
 
@@ -91,25 +91,14 @@ def _original_op(op: tf.Operation) -> tf.Operation | None:
 def _forward(part: Partition) -> set[Node]:
     """What the outputs depend on, but for gradients that only a host_call looks at."""
     is_told = {name: name.startswith("host_call") for name in part.outputs}
-    needed = _closure(v.node for n, v in part.outputs.items() if not is_told[n])
-    told = _closure(v.node for n, v in part.outputs.items() if is_told[n])
+    needed = closure(v.node for n, v in part.outputs.items() if not is_told[n])
+    told = closure(v.node for n, v in part.outputs.items() if is_told[n])
     gradients: set[Node] = set()
     for node in part.wafer:
         after = any(value.node in gradients for value in node.inputs)
         if after or _original_op(node.op) is not None:
             gradients.add(node)
     return needed | (told - gradients)
-
-
-def _closure(starts: Iterable[Node]) -> set[Node]:
-    seen: set[Node] = set()
-    stack = list(starts)
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack += [value.node for value in node.inputs]
-    return seen
 
 
 def _gradients(nodes: list[Node], forward: set[Node]) -> set[Node]:

@@ -162,3 +162,15 @@ class Flat:
                 continue
             self._add(op, prefix, values, call)
         return [values[t.ref()] for t in body.outputs]
+
+
+def closure(starts: Iterable[Node], stop: Container[Node] = ()) -> set[Node]:
+    """`starts` and the nodes that they take values from, none of those in `stop`."""
+    seen: set[Node] = set()
+    stack = list(starts)
+    while stack:
+        node = stack.pop()
+        if node not in seen and node not in stop:
+            seen.add(node)
+            stack += [value.node for value in node.inputs]
+    return seen

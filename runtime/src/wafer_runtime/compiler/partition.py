@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
-from wafer_runtime.compiler.flat import LOOPS, Flat, Node, Value
+from wafer_runtime.compiler.flat import LOOPS, Flat, Node, Value, closure
 from wafer_runtime.compiler.trace import Traced
 
 # More numbers than a schedule has are data, even if computed from the step alone.
@@ -69,7 +69,7 @@ def partition(traced: Traced) -> Partition:
     # What the host has anyway, such as labels or the step, need not come back.
     results = {n: v for n, v in found.items() if v.node not in on_host | edge}
     starts = [*updates, *(value.node for value in results.values())]
-    live = _live(starts, on_host | edge)
+    live = closure(starts, on_host | edge)
     wafer = [node for node in flat.nodes if node in live]
     scalars = _scalars(wafer, on_host)
     return Partition(
@@ -171,18 +171,6 @@ def _writes(node: Node) -> bool:
     definition = node.op.op_def
     writes_reference = definition is not None and definition.input_arg[0].is_ref
     return node.kind.startswith(_WRITERS) or writes_reference
-
-
-def _live(starts: Iterable[Node], host: set[Node]) -> set[Node]:
-    seen: set[Node] = set()
-    stack = [node for node in starts if node not in host]
-    while stack:
-        node = stack.pop()
-        if node in seen or node in host:
-            continue
-        seen.add(node)
-        stack += [value.node for value in node.inputs]
-    return seen
 
 
 def _scalars(wafer: list[Node], on_host: set[Node]) -> list[Value]:

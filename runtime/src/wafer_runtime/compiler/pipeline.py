@@ -11,7 +11,7 @@ from tqdm import tqdm
 from wafer_runtime.compiler import offenders
 from wafer_runtime.compiler.emit import Emitter
 from wafer_runtime.compiler.extract import Extracted, UnsupportedError, extract
-from wafer_runtime.compiler.flat import Node
+from wafer_runtime.compiler.flat import Node, closure
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.match import match
 from wafer_runtime.compiler.offenders import Offender
@@ -103,7 +103,9 @@ class Candidate:
                         f"The model does not map to the wafer: XLA says {error}"
                     ) from error
                 node, offender = refused
-                self._stubs[node] = None if self._follows(node) else offender
+                # It may be an offender before it that XLA refuses it for.
+                follows = not self._stubs.keys().isdisjoint(closure([node]))
+                self._stubs[node] = None if follows else offender
                 self._emitter = Emitter(self.part, self._stubs)
 
     def match(self, extracted: Extracted, traced: Traced) -> KernelGraph:
@@ -111,18 +113,6 @@ class Candidate:
         step = Step(self.part, extracted)
         self._fail(offenders.in_hlo(step))
         return match(step, traced.mode, traced.batch_size)
-
-    def _follows(self, node: Node) -> bool:
-        """Whether it depends on an offender, which may be why XLA refuses it."""
-        seen: set[Node] = set()
-        stack = [node]
-        while stack:
-            if (found := stack.pop()) in self._stubs:
-                return True
-            if found not in seen:
-                seen.add(found)
-                stack += [value.node for value in found.inputs]
-        return False
 
     def _fail(self, more: Sequence[Offender], note: str = "") -> None:
         found = offenders.distinct(
