@@ -12,8 +12,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from wafer_runtime import source
-from wafer_runtime.compiler.flat import Node, closure
 from wafer_runtime.compiler.hlo import Instruction
+from wafer_runtime.compiler.node import Node, closure
 from wafer_runtime.compiler.partition import Partition
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
@@ -95,7 +95,7 @@ def _forward(part: Partition) -> set[Node]:
     told = closure(v.node for n, v in part.outputs.items() if is_told[n])
     gradients: set[Node] = set()
     for node in part.wafer:
-        after = any(value.node in gradients for value in node.inputs)
+        after = any(source in gradients for source in node.sources)
         if after or _original_op(node.op) is not None:
             gradients.add(node)
     return needed | (told - gradients)

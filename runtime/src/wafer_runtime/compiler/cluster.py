@@ -8,9 +8,9 @@ never close a circle: every kernel has a level, and edges go from lower to highe
 from collections.abc import Iterable
 from typing import Any
 
-from wafer_runtime.compiler.flat import Node
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, SOURCES
+from wafer_runtime.compiler.node import Node
 
 # What may follow in the same kernel, beside arithmetic on single numbers.
 _FOLLOWS = ELEMENTWISE | {"broadcast", "reshape", "rng"}

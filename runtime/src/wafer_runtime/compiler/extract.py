@@ -3,23 +3,19 @@
 XLA refuses uninitialised variables, and a model of billions of weights is not to be
 allocated. So the wafer's nodes are imported into a function whose arguments are the
 streamed inputs, the host's scalars and the variables' values, and whose results are the
-outputs and the new values of the variables.
-
-It is the step's structure, to be matched, and not to be run: every read of a variable
-gives its value from before the step, and both sides of a branch make their updates.
+outputs and the new values of the variables: run on real values, it does what a
+session's step does.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
 from wafer_runtime.compiler.emit import Emitter
-from wafer_runtime.compiler.flat import Node, Value
-from wafer_runtime.compiler.partition import Partition, references
-from wafer_runtime.compiler.updates import RULES
+from wafer_runtime.compiler.partition import Partition
 
 
 class Extracted(NamedTuple):
@@ -49,73 +45,31 @@ def extract(part: Partition, emitter: Emitter) -> Extracted:
 
     Raises UnsupportedError for an operation that XLA does not compile.
     """
-    wanted = _wanted(part, emitter)
-    read = {name for node in emitter.graph_def.node for name in node.input}
-    results: list[str] = []
-
-    def step(*arguments: tf.Tensor) -> list[tf.Tensor]:
-        given = dict(zip(emitter.arguments, arguments, strict=True))
-        places = {emitter.places[name]: tensor for name, tensor in given.items()}
-        used = {name: places[name] for name in places.keys() & read}
-        imported = tf.graph_util.import_graph_def(
-            emitter.graph_def, used, wanted, name=""
-        )
-        tensors = places | dict(zip(wanted, imported, strict=True))
-        found = {k: tensors[emitter.ref(v)] for k, v in part.outputs.items()}
-        found |= _updated(part, emitter, tensors, given)
-        results[:] = found
-        return list(found.values())
-
+    results = {name: emitter.ref(value) for name, value in part.outputs.items()}
+    results |= emitter.written
     return Extracted(
-        _compiled(step, list(emitter.arguments.values())),
+        _compiled(step_of(emitter, results.values()), [*emitter.arguments.values()]),
         tuple(emitter.arguments),
         tuple(results),
     )
 
 
-def _wanted(part: Partition, emitter: Emitter) -> list[str]:
-    """The tensors of the graph that are results, or that updates take."""
-    values = [*part.outputs.values()]
-    for node in filter(_has_rule, part.updates):
-        variables, given = _arguments(node)
-        for value in variables:
-            emitter.variable(value)
-        values += given
-    places = set(emitter.places.values())
-    return [r for r in dict.fromkeys(map(emitter.ref, values)) if r not in places]
+def step_of(emitter: Emitter, results: Collection[str]) -> Callable[..., Any]:
+    """The function of the emitter's arguments that gives the tensors `results`."""
+    places = list(emitter.places.values())
+    wanted = [ref for ref in dict.fromkeys(results) if ref not in places]
+    read = {name for node in emitter.graph_def.node for name in node.input}
 
+    def step(*arguments: tf.Tensor) -> list[tf.Tensor]:
+        given = dict(zip(places, arguments, strict=True))
+        used = {place: tensor for place, tensor in given.items() if place in read}
+        imported = tf.graph_util.import_graph_def(
+            emitter.graph_def, used, wanted, name=""
+        )
+        tensors = given | dict(zip(wanted, imported, strict=True))
+        return [tf.identity(tensors[ref]) for ref in results]
 
-def _updated(
-    part: Partition, emitter: Emitter, tensors: dict[str, Any], given: dict[str, Any]
-) -> dict[str, tf.Tensor]:
-    """The new values of variables, after all updates in their order."""
-    current = dict(given)
-    changed: dict[str, None] = {}
-    for node in filter(_has_rule, part.updates):
-        variables, values = _arguments(node)
-        names = [emitter.variable(v) for v in variables]
-        with tf.name_scope(f"{node.name}/"):
-            new = RULES[node.kind](
-                node.op,
-                [current[name] for name in names],
-                [tensors[emitter.ref(v)] for v in values],
-            )
-        current |= dict(zip(names, new, strict=False))
-        changed |= dict.fromkeys(names[: len(new)])
-    return {name: current[name] for name in changed}
-
-
-def _has_rule(node: Node) -> bool:
-    """What has none is an offender, told when the rest was looked at."""
-    return node.kind in RULES
-
-
-def _arguments(node: Node) -> tuple[list[Value], list[Value]]:
-    """The variables that an updating node takes, and the values."""
-    pairs = list(zip(node.inputs, references(node), strict=True))
-    return [v for v, is_ref in pairs if is_ref], [
-        v for v, is_ref in pairs if not is_ref
-    ]
+    return step
 
 
 def _compiled(step: Callable[..., Any], specs: list[Any]) -> Any:

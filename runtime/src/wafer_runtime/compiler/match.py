@@ -13,8 +13,8 @@ from wafer_runtime.compiler.kernels.library import ELEMENTWISE, KernelType, shar
 from wafer_runtime.compiler.kernels.optimizers import rule_of
 from wafer_runtime.compiler.kernels.scaling import GRADIENT_SCALING
 from wafer_runtime.compiler.ownership import Ownership
-from wafer_runtime.compiler.partition import variable_of
 from wafer_runtime.compiler.step import Step
+from wafer_runtime.compiler.variables import variable_of
 
 _MACS = {"dot": matmul.macs, "convolution": conv.macs}
 

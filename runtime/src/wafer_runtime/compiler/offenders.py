@@ -7,14 +7,15 @@ import tensorflow as tf
 
 from wafer_runtime.compiler.attribute import line_of
 from wafer_runtime.compiler.extract import UnsupportedError
-from wafer_runtime.compiler.flat import BRANCH, LOOPS, Node
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.partition import READS, VARIABLES, Partition, variable_of
+from wafer_runtime.compiler.node import BRANCH, LOOPS, Node
+from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.updates import RULES
+from wafer_runtime.compiler.variables import READS, VARIABLES, variable_of
 
 
 class Offender(NamedTuple):

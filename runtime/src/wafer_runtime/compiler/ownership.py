@@ -5,8 +5,8 @@ import re
 from wafer_runtime.compiler.attribute import BACKWARD
 from wafer_runtime.compiler.cluster import Cluster
 from wafer_runtime.compiler.hlo import Instruction
-from wafer_runtime.compiler.partition import variable_of
 from wafer_runtime.compiler.step import Step
+from wafer_runtime.compiler.variables import variable_of
 
 
 class Ownership:

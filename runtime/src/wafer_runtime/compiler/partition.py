@@ -12,21 +12,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
-from wafer_runtime.compiler.flat import LOOPS, Flat, Node, Value, closure
+from wafer_runtime.compiler.flat import Flat
+from wafer_runtime.compiler.node import Node, Value, closure
 from wafer_runtime.compiler.trace import Traced
+from wafer_runtime.compiler.variables import VARIABLES, writes
 
 # More numbers than a schedule has are data, even if computed from the step alone.
 _FEW = 16
-VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
-READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")
-_WRITERS = (
-    "ResourceApply",
-    "ResourceSparseApply",
-    "ResourceScatter",
-    "AssignVariableOp",
-    "AssignAddVariableOp",
-    "AssignSubVariableOp",
-)
 _CHECKS = ("Assert", "Print", "PrintV2", "CheckNumerics", "NoOp")
 
 
@@ -63,7 +55,7 @@ def partition(traced: Traced) -> Partition:
     flat = Flat(ops, traced.graph, boundary)
     on_host = _from_the_step(flat.nodes, traced.global_step.op.name)
     outputs = dict(traced.outputs) | crossing
-    updates = [n for n in flat.nodes if _writes(n) and n not in on_host]
+    updates = [n for n in flat.nodes if writes(n) and n not in on_host]
     edge = {node for op in boundary for node in flat.made_for(op)}
     found = {name: flat.value(tensor) for name, tensor in outputs.items()}
     # What the host has anyway, such as labels or the step, need not come back.
@@ -82,33 +74,6 @@ def partition(traced: Traced) -> Partition:
         host=_reasons(traced, {node.call for node in wafer}, on_host),
         graph_versions=traced.graph.graph_def_versions,
     )
-
-
-def variable_of(value: Value) -> tf.Operation | None:
-    """The operation of the variable that a value refers to, or None.
-
-    A reference is a resource variable's handle, or the variable itself if it is of the
-    old kind (`use_resource=False`).
-    """
-    while _is_reference(value) and value.node.kind not in VARIABLES:
-        if value.node.kind in LOOPS or not value.node.inputs:
-            return None
-        value = value.node.inputs[0]
-    return value.node.op if value.node.kind in VARIABLES else None
-
-
-def references(node: Node) -> list[bool]:
-    """For each input of a node whether it takes a variable, and not its content."""
-    given = node.op.op_def.input_arg
-    return [
-        value.tensor.dtype == tf.resource or (len(given) > i and given[i].is_ref)
-        for i, value in enumerate(node.inputs)
-    ]
-
-
-def _is_reference(value: Value) -> bool:
-    dtype = value.tensor.dtype
-    return dtype == tf.resource or dtype != dtype.base_dtype
 
 
 def _until(
@@ -164,22 +129,15 @@ def _is_small(node: Node) -> bool:
     return all((t.shape.num_elements() or 0) <= _FEW for t in node.op.outputs)
 
 
-def _writes(node: Node) -> bool:
-    """Whether a node changes a variable."""
-    if node.kind in READS or node.kind == "VarIsInitializedOp" or not node.inputs:
-        return False
-    definition = node.op.op_def
-    writes_reference = definition is not None and definition.input_arg[0].is_ref
-    return node.kind.startswith(_WRITERS) or writes_reference
-
-
 def _scalars(wafer: list[Node], on_host: set[Node]) -> list[Value]:
-    found = {
-        value: None
+    taken = (
+        value
         for node in wafer
-        for value in node.inputs
-        if value.node in on_host and value.tensor.dtype != tf.resource
-    }
+        for value in (*node.inputs, *(guard.condition for guard in node.guards))
+    )
+    found = dict.fromkeys(
+        v for v in taken if v.node in on_host and v.tensor.dtype != tf.resource
+    )
     return list(found)
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from tqdm import tqdm
 
 from wafer_runtime.compiler import offenders
-from wafer_runtime.compiler.emit import Emitter
 from wafer_runtime.compiler.extract import Extracted, UnsupportedError, extract
-from wafer_runtime.compiler.flat import Node, closure
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.match import match
+from wafer_runtime.compiler.node import closure
 from wafer_runtime.compiler.offenders import Offender
-from wafer_runtime.compiler.partition import Partition, variable_of
+from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.rewrites import emitted
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.trace import Traced
 from wafer_runtime.errors import MappingError
@@ -58,7 +58,7 @@ class Candidate:
         self.part = part
         self._stubs = offenders.in_graph(part)
         self._metrics = [offenders.keras_metric(line) for line in keras_metrics]
-        self._emitter = Emitter(part, self._stubs)
+        self._emitter = emitted(part, self._stubs)
 
     def content_hash(self, *more: str) -> str:
         """64 hex digits that are the same for the same model."""
@@ -69,23 +69,13 @@ class Candidate:
         described = [
             *(f"{name} {spec}" for name, spec in self._emitter.arguments.items()),
             *(f"{name} {ref(value)}" for name, value in self.part.outputs.items()),
-            *map(self._described_update, self.part.updates),
+            *(f"{name} {new}" for name, new in self._emitter.written.items()),
             *(f"{name} {trained}" for name, trained in self.part.variables.items()),
             *(f"{op.name} {reason}" for op, reason in self.part.host.items()),
             *more,
         ]
         digest.update("\n".join(described).encode())
         return digest.hexdigest()
-
-    def _described_update(self, node: Node) -> str:
-        attributes = dict(sorted(node.op.node_def.attr.items()))
-        variables = map(variable_of, node.inputs)
-        inputs = [
-            op.name if op is not None else self._emitter.ref(value)
-            for op, value in zip(variables, node.inputs, strict=True)
-        ]
-        shown = {k: str(v) for k, v in attributes.items() if not k.startswith("_")}
-        return f"{node.kind} {node.name} {inputs} {shown}"
 
     def extract(self) -> Extracted:
         """The HLO; what XLA refuses becomes an offender, and the rest is looked at.
@@ -106,7 +96,7 @@ class Candidate:
                 # It may be an offender before it that XLA refuses it for.
                 follows = not self._stubs.keys().isdisjoint(closure([node]))
                 self._stubs[node] = None if follows else offender
-                self._emitter = Emitter(self.part, self._stubs)
+                self._emitter = emitted(self.part, self._stubs)
 
     def match(self, extracted: Extracted, traced: Traced) -> KernelGraph:
         """The kernels. Raises MappingError with all offenders, if there are any."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from wafer_runtime.compiler.attribute import FORWARD, UPDATE, Attribution, Origin
 from wafer_runtime.compiler.extract import Extracted
 from wafer_runtime.compiler.hlo import Instruction, entry
-from wafer_runtime.compiler.partition import Partition, variable_of
+from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.variables import variable_of
 
 
 class Step:

@@ -103,15 +103,18 @@ def _scattered(change: Callable[..., Any]) -> Rule:
 
 
 def _spread(rule: Rule) -> Rule:
-    """The rule for a gradient of some rows: all of the wafer's rows are updated."""
+    """The rule for a gradient of some rows, which leaves the others as they are."""
 
     def spread(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
         names = [argument.name for argument in op.op_def.input_arg]
         given = dict(zip(names[len(variables) :], numbers, strict=True))
         indices = tf.expand_dims(given.pop("indices"), -1)
-        shape = variables[0].shape
-        given["grad"] = tf.scatter_nd(tf.cast(indices, tf.int32), given["grad"], shape)
-        return rule(op, variables, list(given.values()))
+        shape = tf.constant(variables[0].shape.as_list(), indices.dtype)
+        given["grad"] = tf.scatter_nd(indices, given["grad"], shape)
+        times = tf.scatter_nd(indices, tf.ones_like(indices[:, 0]), shape[:1])
+        there = tf.reshape(times > 0, [-1, *[1] * (variables[0].shape.rank - 1)])
+        new = rule(op, variables, list(given.values()))
+        return [tf.where(there, n, old) for n, old in zip(new, variables, strict=False)]
 
     return spread
 
