@@ -73,7 +73,9 @@ def test_ops_lists_the_whole_library_without_tensorflow():
     ("name", "told"),
     [
         ("dense", "dense: A product with weights"),
-        ("Conv2D", "no a convolution in three dimensions"),
+        ("Conv3D", "no convolutions in three dimensions"),
+        ("MatMul", "dense: A product with weights"),
+        ("TopKV2", "does not sort"),
         ("tf.nn.softmax", "softmax: Shares"),
         ("gelu", "elementwise: "),
         ("lamb", "LAMB: an update rule with 2 states a weight"),

@@ -6,6 +6,7 @@ import models
 import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+import tf_keras
 import toy
 from counting import instructions, macs_of_hlo
 from tf_keras import layers
@@ -307,3 +308,161 @@ def test_an_evaluation_of_the_loss_alone_scales_nothing(compile_model):
     mapped = compile_model(model_fn, models.images(1, 4), "eval")
     check(mapped)
     assert not mapped.kernels("gradient_scaling")
+
+
+def test_a_dilated_convolution_stays_whole(compile_model):
+    def network(x, training):
+        x = layers.Conv2D(4, 3, dilation_rate=2)(x)
+        x = layers.DepthwiseConv2D(3, dilation_rate=3, padding="same")(x)
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 12))
+    check(mapped)
+    first, depthwise = mapped.kernels("conv2d")
+    wanted = {"H": 12, "W": 12, "R": 3, "C": 1, "K": 4, "dilation": 2}
+    assert wanted.items() <= first.dims.items()
+    assert first.dims["output_height"] == 8
+    assert first.macs == 2 * models.BATCH * 4 * 64 * 9
+    assert (depthwise.dims["dilation"], depthwise.dims["groups"]) == (3, 4)
+    # Of three places of the window one or two lie in the padding at the borders.
+    assert depthwise.macs == 3 * models.BATCH * 4 * (8 + 5 + 5) ** 2
+
+
+def test_weights_on_the_left_of_a_product(compile_model):
+    def network(x, training):
+        weight = tf1.get_variable("w", [5, 16])
+        x = tf.matmul(weight, layers.Flatten()(x), transpose_b=True)
+        return layers.Dense(models.CLASSES)(tf.transpose(x))
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    check(mapped)
+    assert mapped.kernels("dense")[0].dims == {
+        "positions": 1,
+        "inputs": 16,
+        "outputs": 5,
+    }
+
+
+def test_a_transposed_convolution_along_one_dimension(compile_model):
+    def network(x, training):
+        x = layers.Conv1DTranspose(2, 3, strides=2)(x[:, 0])
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    check(mapped)
+    (enlarging,) = mapped.kernels("conv2d_transpose")
+    assert enlarging.dims["upsampling"] == 2
+
+
+def test_what_is_kept_for_the_backward_pass(compile_model):
+    def network(x, training):
+        x = layers.Dense(32)(layers.Flatten()(x))
+        x = layers.Dropout(0.5)(tf.tanh(x), training=training)
+        return layers.Dense(models.CLASSES, name="out")(tf.reshape(x, [-1, 32]))
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    first, out = mapped.kernels("dense")
+    # The sample, what tanh gave, and a truth value for each number kept.
+    assert first.saved_bytes == 16 * 4 + 32 * 4 + 32
+    # Its input, which was reshaped and back.
+    assert out.saved_bytes == 32 * 4
+
+
+def with_a_tape(features, labels, mode, params):
+    variables = []
+    with tf.GradientTape() as tape:
+        hidden = layers.Dense(8, "relu", name="hidden")
+        norm = layers.LayerNormalization(name="norm")
+        out = layers.Dense(models.CLASSES, name="out")
+        logits = out(norm(hidden(layers.Flatten()(features))))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_mean(losses)
+    for layer in (hidden, norm, out):
+        variables += layer.trainable_variables
+    pairs = zip(tape.gradient(loss, variables), variables, strict=True)
+    optimizer = tf1.train.AdamOptimizer(0.1)
+    step = tf1.train.get_global_step()
+    train_op = optimizer.apply_gradients(pairs, step)
+    return models.CSEstimatorSpec(mode=mode, loss=loss, train_op=train_op)
+
+
+def test_gradients_of_a_tape_belong_to_their_layers(compile_model):
+    mapped = compile_model(with_a_tape, models.images(1, 4))
+    check(mapped)
+    all_of_them = ("forward", "input_gradient", "weight_gradient", "update")
+    found = {k.layer: k for k in mapped.graph.kernels if k.layer}
+    assert found["hidden"].passes == ("forward", "weight_gradient", "update")
+    assert found["norm"].passes == found["out"].passes == all_of_them
+    assert found["hidden"].macs == models.BATCH * 16 * 8 * 2
+    assert found["out"].macs == models.BATCH * 8 * models.CLASSES * 3
+    (loss,) = mapped.kernels("cross_entropy")
+    assert "input_gradient" in loss.passes
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "states"),
+    [("SGD", "Momentum", 1), ("Nadam", "Nadam", 2), ("Adamax", "Adamax", 2)],
+)
+def test_optimizers_of_keras(compile_model, name, rule, states):
+    def model_fn(features, labels, mode, params):
+        dense = layers.Dense(models.CLASSES)
+        logits = dense(layers.Flatten()(features))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_mean(losses)
+        more = {"momentum": 0.9} if name == "SGD" else {}
+        optimizer = getattr(tf_keras.optimizers.legacy, name)(0.1, **more)
+        optimizer.iterations = tf1.train.get_global_step()
+        train_op = optimizer.get_updates(loss, dense.trainable_variables)
+        return models.CSEstimatorSpec(
+            mode=mode, loss=loss, train_op=tf.group(*train_op)
+        )
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    (dense,) = mapped.kernels("dense")
+    assert dense.optimizer == rule
+    assert dense.state_bytes == states * dense.weight_bytes
+
+
+def test_control_flow_of_tensorflow_1(compile_model):
+    def network(x, training):
+        wide = tf.reduce_mean(x) > 0.5
+        return models.plain(tf1.cond(wide, lambda: x * 2.0, lambda: x), training)
+
+    tf1.disable_control_flow_v2()
+    try:
+        check(compile_model(models.classifier(network), models.images(1, 4)))
+        assert not tf1.control_flow_v2_enabled()
+    finally:
+        tf1.enable_control_flow_v2()
+
+
+def test_a_step_that_trains_nothing_is_told(compile_model, caplog):
+    def model_fn(features, labels, mode, params):
+        loss = tf.reduce_mean(models.plain(features, True))
+        count = tf1.assign_add(tf1.train.get_global_step(), 1)
+        return models.CSEstimatorSpec(mode=mode, loss=loss, train_op=count)
+
+    compile_model(model_fn, models.images(1, 4))
+    assert "changes no trained variable" in caplog.text
+
+
+def test_accumulated_gradients_reach_the_update(compile_model):
+    """On their way through the accumulator, which is read after it was written."""
+    mapped = compile_model(*models.MODELS["accumulating"])
+    by_id = instructions(mapped.hlo)
+    (root,) = [i for i in by_id.values() if i.opcode == "tuple"][-1:]
+    dots = {i.id for i in by_id.values() if i.opcode == "dot"}
+
+    def reaches_a_product(start):
+        seen, stack = set(), [start]
+        while stack:
+            number = stack.pop()
+            if number in dots:
+                return True
+            if number not in seen:
+                seen.add(number)
+                stack += by_id[number].operand_ids
+        return False
+
+    assert all(map(reaches_a_product, root.operand_ids))

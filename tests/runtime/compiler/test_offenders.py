@@ -85,6 +85,12 @@ def ranks(x):
         (lambda x: x + tf.numpy_function(np.sum, [x], tf.float32), "Python code"),
         (lambda x: x + ranks(x), "does not sort"),
         (lambda x: x + whole_numbers(x), "does not take int32"),
+        (
+            lambda x: x + tf.cast(tf.cast(x, tf.uint8) * 2, tf.float32),
+            "16-bit integers",
+        ),
+        (lambda x: x + tf.linalg.svd(x, compute_uv=False)[..., None], "decompositions"),
+        (lambda x: x + tf.linalg.inv(x[:, :, :, 0])[..., None], "decompositions"),
     ],
 )
 def test_reasons(compile_model, change, reason):
@@ -177,3 +183,40 @@ def test_a_loop_that_reads_variables(compile_model, mode):
 
     with pytest.raises(MappingError, match="loops, and branches"):
         compile_model(models.classifier(network), models.images(1, 4), mode)
+
+
+def test_what_xla_does_not_know_is_told_at_once(compile_model, monkeypatch):
+    """However many there are: each time XLA starts anew, it takes its time."""
+    from wafer_runtime.compiler import pipeline
+
+    tried = []
+    kept = pipeline.extract
+    monkeypatch.setattr(pipeline, "extract", lambda *a: tried.append(1) or kept(*a))
+
+    def network(x, training):
+        places = np.zeros(models.BATCH, np.int32)
+        boxes = np.zeros([models.BATCH, 4], np.float32)
+        x += tf.image.crop_and_resize(x, boxes, places, [4, 4])
+        x += tf.nn.dilation2d(x, tf.ones([2, 2, 1]), [1] * 4, "SAME", "NHWC", [1] * 4)
+        counts = tf.histogram_fixed_width(x, [0.0, 1.0], 4)
+        return flat_logits(x + tf.reduce_sum(tf.cast(counts, tf.float32)))
+
+    found = refused(compile_model, network)
+    assert {"CropAndResize", "Dilation2D", "HistogramFixedWidth"} <= found.keys()
+    assert len(tried) == 2
+
+
+def test_text_among_the_features_hides_nothing(compile_model):
+    def input_fn():
+        x = np.zeros([models.BATCH, 4, 4, 1], np.float32)
+        features = {"x": x, "text": np.array(["a"] * models.BATCH)}
+        labels = np.zeros([models.BATCH], np.int32)
+        return tf.data.Dataset.from_tensors((features, labels)).repeat()
+
+    def network(features, training):
+        length = tf.cast(tf.strings.length(features["text"]), tf.float32)
+        x = features["x"] + length[:, None, None, None]
+        return tf.math.top_k(flat_logits(x), models.CLASSES).values
+
+    found = refused(compile_model, network, input_fn)
+    assert set(found) == {"StringLength", "TopKV2"}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+import tf_keras
 from tf_keras import layers
 from wafer_runtime.compiler.extract import step_of
 from wafer_runtime.compiler.partition import partition
@@ -135,6 +136,17 @@ OURS = {
 @pytest.mark.parametrize("name", models.OPTIMIZERS)
 def test_optimizers(name):
     check(model(dense_loss, by(models.OPTIMIZERS[name]())))
+
+
+@pytest.mark.parametrize("name", ["Adamax", "Nadam", "Adam", "SGD"])
+def test_optimizers_of_keras(name):
+    def train(loss):
+        optimizer = getattr(tf_keras.optimizers.legacy, name)(0.1)
+        variables = tf1.trainable_variables()
+        optimizer.iterations = tf1.train.get_global_step()
+        return tf.group(*optimizer.get_updates(loss, variables))
+
+    check(model(dense_loss, train))
 
 
 @pytest.mark.parametrize("name", SPARSE)

@@ -1,8 +1,9 @@
 """Which TensorFlow operation each HLO instruction comes from, and in which pass.
 
 An instruction carries the name of its operation; TensorFlow's gradients remember the
-operation that each of theirs is the gradient of. So every instruction has a forward
-operation, which is what layers, kernels and the user's lines are found by.
+operation that each of theirs is the gradient of, and a gradient tape the scope of that
+operation. So every instruction has a forward operation, which is what layers, kernels
+and the user's lines are found by.
 """
 
 import re
@@ -13,10 +14,13 @@ import tensorflow as tf
 
 from wafer_runtime import source
 from wafer_runtime.compiler.hlo import Instruction
-from wafer_runtime.compiler.node import Node, closure
+from wafer_runtime.compiler.node import Node, Value, closure
 from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.variables import READS, VARIABLES
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
+_TAPE = "gradient_tape/"
+_GIVEN = (*VARIABLES, *READS, "Const")
 
 
 class Origin(NamedTuple):
@@ -39,6 +43,11 @@ class Attribution:
         self._by_name = {node.name: node for node in part.wafer}
         self._forward = _forward(part)
         self._gradients = _gradients(part.wafer, self._forward)
+        self._in_scope: dict[str, list[Node]] = {}
+        for node in part.wafer:
+            if node in self._forward and node.kind not in _GIVEN:
+                scope = node.name.rpartition("/")[0]
+                self._in_scope.setdefault(scope, []).append(node)
 
     def origin(self, instruction: Instruction) -> Origin | None:
         """None for what XLA put in by itself."""
@@ -63,7 +72,26 @@ class Attribution:
 
     def _original(self, node: Node) -> Node | None:
         found = (self._by_name.get(name) for name in _original_names(node))
-        return next((node for node in found if node in self._forward), None)
+        named = next((node for node in found if node in self._forward), None)
+        return named or self._of_tape(node)
+
+    def _of_tape(self, node: Node) -> Node | None:
+        """Of a tape's gradient: the operation that has most in common with it.
+
+        The tape's scope is that of the operation, or, after a layer, its name.
+        """
+        inside = re.fullmatch(f"(.*?){_TAPE}(.*)/[^/]+", node.name)
+        scope = inside.group(1) + inside.group(2) if inside else ""
+        named = self._by_name.get(scope)
+        if named in self._forward:
+            return named
+        shared = dict.fromkeys(node.inputs)
+
+        def common(forward: Node) -> int:
+            outputs = (Value(forward, i) for i in range(len(forward.op.outputs)))
+            return len(shared.keys() & {*forward.inputs, *outputs})
+
+        return max(self._in_scope.get(scope, ()), key=common, default=None)
 
 
 def _original_names(node: Node) -> Iterator[str]:
@@ -96,7 +124,7 @@ def _forward(part: Partition) -> set[Node]:
     gradients: set[Node] = set()
     for node in part.wafer:
         after = any(source in gradients for source in node.sources)
-        if after or _original_op(node.op) is not None:
+        if after or _is_gradient(node):
             gradients.add(node)
     return needed | (told - gradients)
 
@@ -111,10 +139,14 @@ def _gradients(nodes: list[Node], forward: set[Node]) -> set[Node]:
     for node in reversed(nodes):
         if node in forward:
             continue
-        is_gradient = _original_op(node.op) or _original_op(node.call)
-        if is_gradient or any(user in found for user in users.get(node, ())):
+        if _is_gradient(node) or any(user in found for user in users.get(node, ())):
             found.add(node)
     return found
+
+
+def _is_gradient(node: Node) -> bool:
+    original = _original_op(node.op) or _original_op(node.call)
+    return original is not None or _TAPE in node.name
 
 
 def line_of(node: Node) -> str:

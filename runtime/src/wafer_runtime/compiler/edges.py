@@ -49,12 +49,12 @@ def edges_of(
 
 
 def _shape(step: Step, tensor: Instruction, batch: int) -> tuple[int, ...]:
-    return per_sample(tensor.shape, batch) if tensor in step.streaming else tensor.shape
+    return per_sample(tensor.shape, batch) if tensor.streams else tensor.shape
 
 
 def _bytes(step: Step, tensor: Instruction, batch: int) -> int:
     """Of one sample; what does not depend on a sample goes once, whole."""
-    return share(tensor.bytes, batch) if tensor in step.streaming else tensor.bytes
+    return share(tensor.bytes, batch) if tensor.streams else tensor.bytes
 
 
 def _travels(

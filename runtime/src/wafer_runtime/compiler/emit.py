@@ -17,7 +17,7 @@ class Emitter:
 
     arguments: for each argument's name its TensorSpec. `places` says which tensor, not
     in the graph_def, stands for it. written: for each changed variable's argument the
-    tensor of its new value.
+    tensor of its new value. templates: of nodes that were written before.
     """
 
     def __init__(self, part: Partition):
@@ -26,6 +26,7 @@ class Emitter:
         self.arguments: dict[str, tf.TensorSpec] = {}
         self.places: dict[str, str] = {}
         self.written: dict[str, str] = {}
+        self.templates: dict[Any, Any] = {}
         self._refs: dict[Value, str] = {}
         self._contents: dict[tuple[Node, tf.Operation], str] = {}
         for name, value in part.inputs.items():

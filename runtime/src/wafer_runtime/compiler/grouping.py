@@ -26,7 +26,7 @@ def groups_of(step: Step) -> dict[str, Group]:
             groups[name] = Group(origin.node, _layer(name, scopes))
         group = members[instruction] = groups[name]
         group.instructions.append(instruction)
-        group.streams |= instruction in step.streaming
+        group.streams |= instruction.streams
         for operand in instruction.operands:
             source = members.get(operand)
             if source is not None and source is not group:
@@ -68,11 +68,11 @@ def _anchor(group: Group, step: Step) -> KernelType | None:
     opcodes = group.opcodes
     if "dot" in opcodes:
         dots = [i for i in group.instructions if i.opcode == "dot"]
-        is_weighted = any(o not in step.streaming for d in dots for o in d.operands)
+        is_weighted = any(not o.streams for d in dots for o in d.operands)
         return DENSE if is_weighted else BATCHED_MATMUL
     if "gather" in opcodes:
         tables = [i.operands[0] for i in group.instructions if i.opcode == "gather"]
-        looked_up = any(t not in step.streaming and not t.is_constant for t in tables)
+        looked_up = any(not t.streams and not t.is_constant for t in tables)
         return EMBEDDING if looked_up else None
     kinds = [kind for kind in LIBRARY if kind is not DROPOUT]
     by_op = (kind for kind in kinds if group.node.kind in kind.ops)

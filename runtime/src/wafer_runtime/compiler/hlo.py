@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from collections.abc import Container
 from typing import Any
 
 _TENSORFLOW = {
@@ -21,10 +22,12 @@ class Instruction:
     """An instruction of the entry computation.
 
     dtype: `f16`, `s32`, `pred`, or `tuple`, whose parts' are in `parts`. op_name,
-    op_type: of the TensorFlow operation that it comes from.
+    op_type: of the TensorFlow operation that it comes from. streams: whether it depends
+    on a sample. drawn: whether it depends on random bits.
     """
 
     __slots__ = (
+        "drawn",
         "dtype",
         "id",
         "is_constant",
@@ -35,6 +38,7 @@ class Instruction:
         "parts",
         "proto",
         "shape",
+        "streams",
         "users",
     )
 
@@ -50,6 +54,8 @@ class Instruction:
         self.users: list[Instruction] = []
         for operand in operands:
             operand.users.append(self)
+        self.streams: bool = any(operand.streams for operand in operands)
+        self.drawn: bool = self.opcode in _RANDOM or any(o.drawn for o in operands)
         # Known when compiling: from constants alone.
         self.is_constant: bool = self.opcode not in _SOURCES and all(
             operand.is_constant for operand in operands
@@ -77,12 +83,8 @@ class Instruction:
         return sum(width(dtype) * math.prod(shape) for dtype, shape in parts)
 
 
-_SOURCES = (
-    "parameter",
-    "rng",
-    "rng-bit-generator",
-    "rng-get-and-update-state",
-)
+_RANDOM = ("rng", "rng-bit-generator", "rng-get-and-update-state")
+_SOURCES = ("parameter", *_RANDOM)
 
 
 def _sign(match: "re.Match[str]") -> str:
@@ -94,8 +96,11 @@ def width(dtype: str) -> int:
     return _WIDTHS.get(dtype) or int("".join(filter(str.isdigit, dtype)) or 8) // 8
 
 
-def entry(module: Any) -> list[Instruction]:
-    """The instructions of a module's entry computation, operands first."""
+def entry(module: Any, streamed: Container[int] = ()) -> list[Instruction]:
+    """The instructions of a module's entry computation, operands first.
+
+    streamed: the numbers of the parameters that hold samples.
+    """
     (computation,) = (
         c for c in module.computations if c.id == module.entry_computation_id
     )
@@ -105,6 +110,8 @@ def entry(module: Any) -> list[Instruction]:
             made[proto.id] = made[proto.operand_ids[0]]
         else:
             made[proto.id] = Instruction(proto, [made[i] for i in proto.operand_ids])
+            if proto.opcode == "parameter" and proto.parameter_number in streamed:
+                made[proto.id].streams = True
     return list(dict.fromkeys(made.values()))
 
 

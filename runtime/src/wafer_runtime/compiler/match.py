@@ -16,6 +16,8 @@ from wafer_runtime.compiler.ownership import Ownership
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.variables import variable_of
 
+# Other forms of the same numbers.
+_SAME = {"bitcast", "broadcast", "convert", "copy", "reshape", "transpose"}
 _MACS = {"dot": matmul.macs, "convolution": conv.macs}
 
 
@@ -124,16 +126,25 @@ class _Builder:
         return tuple(name for name, there in found.items() if there)
 
     def _saved(self, instructions: list[Instruction]) -> int:
-        """Bytes of what the forward pass made of a sample for these gradients."""
-        kept = {
-            operand
-            for i in instructions
-            if self._step.role(i) == BACKWARD
-            for operand in i.operands
-            if operand in self._step.streaming
-            if operand.opcode == "parameter" or self._step.role(operand) == FORWARD
-        }
-        return share(sum(i.bytes for i in kept), self._batch)
+        """Bytes of what the forward pass made of a sample for these gradients.
+
+        Of a tensor and what is the same in another form, the smaller is kept.
+        """
+        kept: dict[Instruction, int] = {}
+        for instruction in instructions:
+            if self._step.role(instruction) != BACKWARD:
+                continue
+            for operand in filter(self._is_made_forward, instruction.operands):
+                source = operand
+                while source.opcode in _SAME:
+                    source = source.operands[0]
+                size = min(operand.bytes, source.bytes)
+                kept[source] = min(kept.get(source, size), size)
+        return share(sum(kept.values()), self._batch)
+
+    def _is_made_forward(self, operand: Instruction) -> bool:
+        forward = operand.opcode == "parameter" or self._step.role(operand) == FORWARD
+        return forward and (operand.streams or operand.drawn)
 
     def _place_variables(self) -> None:
         forward = self._step.weights()

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 BRANCH = "(branch)"
-LOOPS = ("While", "StatelessWhile", "Enter", "Exit", "NextIteration", "LoopCond")
 
 
 class Value(NamedTuple):

@@ -1,9 +1,11 @@
 """What of a model cannot run on the wafer: where, why, and what to use instead."""
 
+import functools
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.framework import kernels
 
 from wafer_runtime.compiler.attribute import line_of
 from wafer_runtime.compiler.extract import UnsupportedError
@@ -11,8 +13,9 @@ from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.node import BRANCH, LOOPS, Node
+from wafer_runtime.compiler.node import BRANCH, Node
 from wafer_runtime.compiler.partition import Partition
+from wafer_runtime.compiler.rewrites import is_rewritten
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.updates import RULES
 from wafer_runtime.compiler.variables import READS, VARIABLES, variable_of
@@ -28,12 +31,13 @@ class Offender(NamedTuple):
     instead: str
 
 
-_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_BY_TYPE = {kind: refusal for refusal in REFUSED.values() for kind in refusal.ops}
 _OPCODES = {code: refusal for refusal in REFUSED.values() for code in refusal.opcodes}
 # All other kernels take what flows through them.
 _PRODUCTS = frozenset(["dot", "convolution"])
 _WIDE = frozenset(["s64", "u64"])
-_MOVES_WIDE = MOVEMENT | SOURCES | {"compare", "convert", "select", "clamp"}
+_NARROW = frozenset(["s4", "u4", "s8", "u8", "s16", "u16"])
+_MOVES = MOVEMENT | SOURCES | {"compare", "convert", "select", "clamp"}
 _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
     *(kind.opcodes | kind.takes | kind.measured for kind in LIBRARY)
 )
@@ -51,12 +55,26 @@ def in_graph(part: Partition) -> dict[Node, Offender | None]:
     return found
 
 
-def refused(error: UnsupportedError, part: Partition) -> tuple[Node, Offender] | None:
-    """The node that XLA refused, or None if the error names none."""
-    for node in part.wafer:
-        if node.name == error.name:
-            return node, _offender(node, REFUSED["unknown to XLA"])
-    return None
+def refused(error: UnsupportedError, part: Partition) -> dict[Node, Offender]:
+    """The node that XLA refused, and those of which it knows none of their type."""
+    return {
+        node: _offender(node, REFUSED["unknown to XLA"])
+        for node in part.wafer
+        if node.name == error.name or not in_xla(node)
+    }
+
+
+def in_xla(node: Node) -> bool:
+    """Whether XLA knows operations of this type."""
+    is_ours = is_rewritten(node) or node.kind in VARIABLES
+    return is_ours or _has_kernel(node.op.type)
+
+
+@functools.cache
+def _has_kernel(op_type: str) -> bool:
+    # XLA registers its kernels when it is first used.
+    found = kernels.get_registered_kernels_for_op(op_type).kernel
+    return any(kernel.device_type == "XLA_CPU_JIT" for kernel in found)
 
 
 def keras_metric(line: str) -> Offender:
@@ -68,13 +86,20 @@ def keras_metric(line: str) -> Offender:
 def in_hlo(step: Step) -> list[Offender]:
     """The operations whose instructions no kernel can hold."""
     found: dict[Node, Offender] = {}
+    nameless: list[Offender] = []
     for instruction in step.instructions:
         origin = step.origins[instruction]
-        if origin is None or origin.forward in found:
+        if origin and origin.forward in found:
             continue
         if told := _unmatched(instruction):
-            found[origin.forward] = _offender(origin.forward, told)
-    return list(found.values())
+            if origin is None:
+                nameless.append(
+                    Offender("", instruction.opcode, "XLA", told.reason, told.instead)
+                )
+            else:
+                told = _BY_TYPE.get(origin.forward.kind, told)
+                found[origin.forward] = _offender(origin.forward, told)
+    return [*found.values(), *nameless]
 
 
 def distinct(offenders: Iterable[Offender]) -> tuple[Offender, ...]:
@@ -106,12 +131,10 @@ def _offender(node: Node, told: Refusal) -> Offender:
 
 def _told(node: Node, updates: bool) -> Refusal | None:
     """Why a node cannot be on the wafer, from its type alone."""
-    if node.kind in _PYTHON:
-        return REFUSED["tf.py_function"]
+    if node.kind in _BY_TYPE:
+        return _BY_TYPE[node.kind]
     if tf.string in _dtypes(node):
         return REFUSED["tf.strings"]
-    if node.kind in LOOPS:
-        return REFUSED["tf.while_loop"]
     if _takes_a_table(node, updates):
         return REFUSED["tf.lookup"]
     if node.kind.startswith("Unique") and not _is_of_an_optimizer(node):
@@ -160,8 +183,10 @@ def _unmatched(instruction: Instruction) -> Refusal | None:
         return REFUSED["tf.boolean_mask"]
     if "f64" in dtypes and instruction.shape:
         return REFUSED["float64"]
-    if instruction.dtype in _WIDE and _computes_wide(instruction):
+    if instruction.dtype in _WIDE and _computes(instruction):
         return REFUSED["int64"]
+    if instruction.dtype in _NARROW and _computes(instruction):
+        return REFUSED["int8"]
     for kind in LIBRARY:
         for limit in kind.limits:
             if limit.breaks(instruction):
@@ -177,8 +202,8 @@ def _unmatched(instruction: Instruction) -> Refusal | None:
     return None
 
 
-def _computes_wide(instruction: Instruction) -> bool:
+def _computes(instruction: Instruction) -> bool:
     """Counters (scalars) and random bits aside."""
     is_random = "Random" in instruction.op_type
-    moves = instruction.opcode in _MOVES_WIDE
+    moves = instruction.opcode in _MOVES
     return bool(instruction.shape) and not moves and not is_random

@@ -77,6 +77,11 @@ class Candidate:
         digest.update("\n".join(described).encode())
         return digest.hexdigest()
 
+    def trained(self) -> Iterator[str]:
+        """The names of the trained variables that the step changes."""
+        names = (name.partition(":")[2] for name in self._emitter.written)
+        return (name for name in names if self.part.variables[name])
+
     def extract(self) -> Extracted:
         """The HLO; what XLA refuses becomes an offender, and the rest is looked at.
 
@@ -87,15 +92,17 @@ class Candidate:
                 return extract(self.part, self._emitter)
             except UnsupportedError as error:
                 refused = offenders.refused(error, self.part)
-                if refused is None or refused[0] in self._stubs:
+                if refused.keys() <= self._stubs.keys():
                     self._fail([], f"The rest was not looked at: XLA says {error}")
                     raise MappingError(
                         f"The model does not map to the wafer: XLA says {error}"
                     ) from error
-                node, offender = refused
-                # It may be an offender before it that XLA refuses it for.
-                follows = not self._stubs.keys().isdisjoint(closure([node]))
-                self._stubs[node] = None if follows else offender
+                for node, offender in refused.items():
+                    # It may be an offender before it that XLA refuses it for.
+                    follows = offenders.in_xla(node) and (
+                        not self._stubs.keys().isdisjoint(closure([node]))
+                    )
+                    self._stubs.setdefault(node, None if follows else offender)
                 self._emitter = emitted(self.part, self._stubs)
 
     def match(self, extracted: Extracted, traced: Traced) -> KernelGraph:

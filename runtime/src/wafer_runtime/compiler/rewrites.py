@@ -1,7 +1,7 @@
 """How each node is written as one of a graph of values."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
@@ -31,6 +31,11 @@ def emitted(part: Partition, stubs: Container[Node]) -> Emitter:
         elif not _is_variable(node):
             writers.get(node.kind, _copy)(emitter, node)
     return emitter
+
+
+def is_rewritten(node: Node) -> bool:
+    """Whether other operations are written in the place of a node's own."""
+    return node.kind in _WRITERS or node.kind in RULES or node.kind == "Unique"
 
 
 def _rows(part: Partition) -> dict[Node, int]:
@@ -74,7 +79,12 @@ def _update(emitter: Emitter, node: Node) -> None:
         holds = _all_hold(node.guards, given[-len(conditions) :])
         return [tf.where(holds, n, h) for n, h in zip(new, held, strict=False)]
 
-    written = _write(emitter, node, [*variables, *values, *conditions], new_values)
+    taken = [*variables, *values, *conditions]
+    wanted = tuple(guard.wanted for guard in node.guards)
+    key = (node.kind, _attributes(node), tuple(map(_spec, taken)), wanted)
+    if key not in emitter.templates:
+        emitter.templates[key] = _template(taken, new_values)
+    written = _write(emitter, node, taken, emitter.templates[key])
     for handle, ref in zip(variables, written, strict=False):
         emitter.write(node, handle, ref)
 
@@ -87,34 +97,59 @@ def _all_hold(guards: Sequence[Guard], conditions: Sequence[Any]) -> Any:
     return tf.reduce_all(tf.stack(held))
 
 
-def _write(
-    emitter: Emitter,
-    node: Node,
-    values: Sequence[Value],
-    compute: Callable[..., Sequence[Any]],
-) -> list[str]:
-    """Write what `compute` makes of tensors like `values`; the names of its results."""
-    refs = [emitter.ref(value, node) for value in values]
+class _Template(NamedTuple):
+    """Nodes with what each takes, and results: `:0` for the first value given."""
+
+    nodes: list[tuple[Any, list[str]]]
+    results: list[str]
+
+
+def _template(
+    values: Sequence[Value], compute: Callable[..., Sequence[Any]]
+) -> _Template:
+    """What `compute` makes of tensors like `values`."""
     with tf.Graph().as_default() as graph:
-        given = [_placeholder(value) for value in values]
+        given = [tf1.placeholder(*_spec(value)) for value in values]
         results = compute(*given)
-    names = {tensor.op.name: ref for tensor, ref in zip(given, refs, strict=True)}
-    for op in graph.get_operations():
-        if op.name not in names:
-            copied = emitter.graph_def.node.add()
-            copied.CopyFrom(op.node_def)
-            copied.name = f"{node.name}/{op.name}"
-            copied.input[:] = [
-                names.get(t.op.name) or f"{node.name}/{t.name}" for t in op.inputs
-            ]
-    return [names.get(t.op.name) or f"{node.name}/{t.name}" for t in results]
+    names = {tensor.ref(): f":{i}" for i, tensor in enumerate(given)}
+    stand_ins = {tensor.op for tensor in given}
+
+    def name(tensor: Any) -> str:
+        return names.get(tensor.ref()) or tensor.name
+
+    nodes = [
+        (op.node_def, [name(tensor) for tensor in op.inputs])
+        for op in graph.get_operations()
+        if op not in stand_ins
+    ]
+    return _Template(nodes, [name(tensor) for tensor in results])
 
 
-def _placeholder(value: Value) -> Any:
+def _write(
+    emitter: Emitter, node: Node, values: Sequence[Value], template: _Template
+) -> list[str]:
+    """Write a template's nodes for `node`; the names of its results."""
+    refs = {f":{i}": emitter.ref(value, node) for i, value in enumerate(values)}
+    for node_def, inputs in template.nodes:
+        copied = emitter.graph_def.node.add()
+        copied.CopyFrom(node_def)
+        copied.name = f"{node.name}/{node_def.name}"
+        copied.input[:] = [refs.get(name) or f"{node.name}/{name}" for name in inputs]
+    return [refs.get(name) or f"{node.name}/{name}" for name in template.results]
+
+
+def _spec(value: Value) -> tuple[tf.DType, Any]:
+    """The dtype and shape of a value, of a variable that of its content."""
     variable = variable_of(value)
     if variable is not None:
-        return tf1.placeholder(variable.get_attr("dtype"), variable.get_attr("shape"))
-    return tf1.placeholder(value.tensor.dtype, value.tensor.shape)
+        shape = tf.TensorShape(variable.get_attr("shape"))
+        return tf.as_dtype(variable.get_attr("dtype")), shape
+    return value.tensor.dtype.base_dtype, value.tensor.shape
+
+
+def _attributes(node: Node) -> tuple[tuple[str, bytes], ...]:
+    attributes = sorted(node.op.node_def.attr.items())
+    return tuple((k, v.SerializeToString()) for k, v in attributes if k[0] != "_")
 
 
 def _copy(emitter: Emitter, node: Node) -> None:
@@ -139,9 +174,8 @@ def _written_as(compute: Callable[..., Any]) -> Callable[[Emitter, Node], None]:
     """For a node that is written as `compute(op, inputs)` of its first results."""
 
     def write(emitter: Emitter, node: Node) -> None:
-        results = _write(
-            emitter, node, node.inputs, lambda *given: compute(node.op, *given)
-        )
+        template = _template(node.inputs, lambda *given: compute(node.op, *given))
+        results = _write(emitter, node, node.inputs, template)
         for index, ref in enumerate(results):
             emitter.alias(Value(node, index), ref)
 
@@ -161,7 +195,8 @@ def _gather_nd(op: tf.Operation, table: Any, indices: Any) -> list[Any]:
 
 
 def _select(emitter: Emitter, node: Node) -> None:
-    (ref,) = _write(emitter, node, node.inputs, lambda *given: [tf.where(*given)])
+    template = _template(node.inputs, lambda *given: [tf.where(*given)])
+    (ref,) = _write(emitter, node, node.inputs, template)
     # The node stands for one of its operation's outputs, which has its number.
     for index in range(len(node.op.outputs)):
         emitter.alias(Value(node, index), ref)
@@ -220,6 +255,7 @@ def _unique(rows: Mapping[Node, int]) -> Callable[[Emitter, Node], None]:
     return write
 
 
+# Operations of the model that are written as others.
 _WRITERS: dict[str, Callable[[Emitter, Node], None]] = {
     "ReadVariableOp": _read,
     "ResourceGather": _written_as(_gather),

@@ -12,14 +12,16 @@ from wafer_runtime.compiler.variables import variable_of
 class Step:
     """The instructions that run on the wafer, in order, without constants.
 
-    origins: where each comes from, or None. streaming: those that depend on a sample.
+    origins: where each comes from, or None.
     """
 
     def __init__(self, part: Partition, extracted: Extracted):
         self.part = part
         self.extracted = extracted
         self.attribution = Attribution(part)
-        everything = entry(extracted.module)
+        names = enumerate(extracted.arguments)
+        samples = {n for n, name in names if name.startswith("input:")}
+        everything = entry(extracted.module, samples)
         # XLA gives a single result by itself, taken out of the tuple again.
         everything = [
             i
@@ -34,7 +36,6 @@ class Step:
             if not i.is_constant and i.opcode != "parameter" and i is not self.root
         ]
         self.origins = {i: self._origin(i) for i in self.instructions}
-        self.streaming = self._streaming()
 
     def argument(self, parameter: Instruction) -> str:
         """The name of the argument that a parameter stands for."""
@@ -72,10 +73,3 @@ class Step:
             # XLA's own reshapes go with what they reshape.
             return self.attribution.origin(operands[0])
         return origin
-
-    def _streaming(self) -> set[Instruction]:
-        found = {p for p in self.parameters if self.argument(p).startswith("input:")}
-        for instruction in self.instructions:
-            if any(operand in found for operand in instruction.operands):
-                found.add(instruction)
-        return found

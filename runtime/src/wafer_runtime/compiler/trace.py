@@ -1,10 +1,14 @@
 """Stage 1: what a built model_fn computes, from which inputs to which outputs."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+from unittest import mock
 
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+from tensorflow.python.ops import nn_impl, nn_ops
 
 from wafer_runtime.errors import InputFnError
 
@@ -25,6 +29,27 @@ class Traced(NamedTuple):
     global_step: tf.Variable
     metric_ops: tuple[tf.Operation, ...]
     batch_size: int
+
+
+@contextlib.contextmanager
+def as_for_accelerators() -> Iterator[None]:
+    """Let TensorFlow build what it builds for accelerators, and not for CPUs.
+
+    For CPUs it takes the image of a dilated convolution apart into blocks, and the
+    control flow of TensorFlow 1 makes branches that XLA does not know.
+    """
+    was_on = tf1.control_flow_v2_enabled()
+    context = types.SimpleNamespace(enclosing_tpu_context=lambda: True)
+    tf1.enable_control_flow_v2()
+    try:
+        with (
+            mock.patch.object(nn_ops, "device_context", context),
+            mock.patch.object(nn_impl, "device_context", context),
+        ):
+            yield
+    finally:
+        if not was_on:
+            tf1.disable_control_flow_v2()
 
 
 def trace(

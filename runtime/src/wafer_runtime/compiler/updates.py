@@ -47,6 +47,14 @@ def _adam(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[An
     return [weight - rate * step / (tf.sqrt(v) + epsilon), m, v]
 
 
+def _adamax(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
+    weight, m, v = variables
+    power1, rate, beta1, beta2, epsilon, gradient = numbers
+    m = beta1 * m + (1 - beta1) * gradient
+    v = tf.maximum(beta2 * v, tf.abs(gradient))
+    return [weight - rate / (1 - power1) * m / (v + epsilon), m, v]
+
+
 def _amsgrad(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
     weight, m, v, greatest = variables
     power1, power2, rate, beta1, beta2, epsilon, gradient = numbers
@@ -127,6 +135,7 @@ RULES: dict[str, Rule] = {
     "ResourceApplyMomentum": _momentum,
     "ResourceApplyKerasMomentum": _keras_momentum,
     "ResourceApplyAdam": _adam,
+    "ResourceApplyAdaMax": _adamax,
     "ResourceApplyAdamWithAmsgrad": _amsgrad,
     "ResourceApplyRMSProp": _rmsprop,
     "ResourceApplyCenteredRMSProp": _centered_rmsprop,

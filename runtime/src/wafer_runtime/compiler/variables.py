@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from wafer_runtime.compiler.node import LOOPS, Node, Value
+from wafer_runtime.compiler.kernels.library import LOOPS
+from wafer_runtime.compiler.node import Node, Value
 
 VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")

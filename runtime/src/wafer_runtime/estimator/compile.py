@@ -16,7 +16,7 @@ from wafer_runtime.compiler.cache import Entry, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
-from wafer_runtime.compiler.trace import Traced, trace
+from wafer_runtime.compiler.trace import Traced, as_for_accelerators, trace
 from wafer_runtime.errors import MappingError, WaferError
 from wafer_runtime.estimator import calls, sessions
 from wafer_runtime.estimator.calls import UserFn
@@ -47,7 +47,11 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
     stages = Stages(_STAGES)
     with calls.keras_metrics_noted() as metrics:
         try:
-            with stages("trace"), sessions.built_graph(setup, input_fn, mode) as built:
+            with (
+                stages("trace"),
+                as_for_accelerators(),
+                sessions.built_graph(setup, input_fn, mode) as built,
+            ):
                 where = source.of_function(input_fn)
                 traced = trace(*built.inputs[:2], built.spec, built.global_step, where)
         except WaferError as error:
@@ -69,6 +73,11 @@ def _matched(
         candidate = Candidate(part, metrics)
         content = candidate.content_hash(traced.mode, str(traced.batch_size))
         key = key_of(tf.__version__, content, system, _sources(setup.model_fn))
+    if traced.train_op is not None and not any(candidate.trained()):
+        log.warning(
+            "train_op of %s changes no trained variable: nothing would be learned",
+            source.of_function(setup.model_fn),
+        )
     entry = Entry(folder, key)
     if files := entry.load():
         log.info(

@@ -13,7 +13,7 @@ def listing() -> str:
     """Every kernel with its layers, dtypes and limits, then the optimizers."""
     kernels = [("kernel", "layers and operations", "dtypes", "limits")]
     for kind in LIBRARY:
-        limits = "; ".join(f"no {limit.text}" for limit in kind.limits)
+        limits = "; ".join(f"not {limit.text}" for limit in kind.limits)
         for number, layer in enumerate(kind.layers):
             first = number == 0
             dtypes = ", ".join(kind.dtypes) if first else ""
@@ -44,12 +44,12 @@ def describe(name: str) -> str:
     found += [
         f"{refused}: not on the wafer: {told.reason}\n  instead: {told.instead}"
         for refused, told in REFUSED.items()
-        if _is_named(name, [refused, *told.opcodes, *told.also])
+        if _is_named(name, [refused, *told.opcodes, *told.also, *told.ops])
     ]
     if not found:
         known = [n for kind in LIBRARY for n in _names(kind)]
         known += [rule.name for rule in UPDATE_RULES] + list(REFUSED)
-        known += [n for told in REFUSED.values() for n in told.also]
+        known += [n for told in REFUSED.values() for n in (*told.also, *told.ops)]
         hint = did_you_mean(name, known)
         raise UsageError(
             f"{name}: not in the kernel library{hint}. `wafer ops` lists it"
@@ -65,7 +65,7 @@ def _kernel(kind: KernelType) -> str:
     lines.append(f"  HLO instructions: {', '.join(opcodes) or 'any arithmetic'}")
     lines.append(f"  dtypes: {', '.join(kind.dtypes)}")
     for limit in kind.limits:
-        lines.append(f"  no {limit.text}; instead {limit.instead}")
+        lines.append(f"  not {limit.text}; instead {limit.instead}")
     return "\n".join(lines)
 
 
@@ -75,6 +75,10 @@ def _names(kind: KernelType) -> list[str]:
 
 
 def _is_named(name: str, names: Iterable[str]) -> bool:
-    """`Dense` finds tf_keras.layers.Dense, and `relu` tf.nn.relu."""
+    """`Dense` finds tf_keras.layers.Dense, and `matmul` tf.matmul(x, y)."""
     wanted = name.lower()
-    return any(wanted in (n.lower(), n.lower().rpartition(".")[2]) for n in names)
+    known = (n.lower() for n in names)
+    return any(
+        wanted in (n, (called := n.partition("(")[0]), called.rpartition(".")[2])
+        for n in known
+    )

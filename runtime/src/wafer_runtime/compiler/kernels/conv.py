@@ -3,7 +3,7 @@
 import math
 
 from wafer_runtime.compiler.hlo import Instruction, valid_pairs
-from wafer_runtime.compiler.kernels.library import KernelType, Limit
+from wafer_runtime.compiler.kernels.library import KernelType
 
 
 def macs(conv: Instruction) -> int:
@@ -48,17 +48,11 @@ def _sizes(conv: Instruction, batch: int) -> dict[str, int]:
         "U": columns.stride,
         "output_height": above,
         "output_width": beside,
-        "dilation": rows.window_dilation,
-        "upsampling": rows.base_dilation,
+        "dilation": max(rows.window_dilation, columns.window_dilation),
+        "upsampling": max(rows.base_dilation, columns.base_dilation),
         "groups": groups,
     }
 
-
-_IN_2D = Limit(
-    "a convolution in three dimensions",
-    lambda i: i.opcode == "convolution" and len(i.proto.window.dimensions) > 2,
-    "a Conv2D for each slice: fold the depth into the batch or the channels",
-)
 
 CONV2D = KernelType(
     name="conv2d",
@@ -72,10 +66,9 @@ CONV2D = KernelType(
         "tf.nn.conv2d",
         "tf.nn.depthwise_conv2d",
     ),
-    ops=frozenset(["Conv2D", "DepthwiseConv2dNative", "Conv3D"]),
+    ops=frozenset(["Conv2D", "DepthwiseConv2dNative"]),
     opcodes=frozenset(["convolution"]),
     takes=frozenset(["reduce"]),
-    limits=(_IN_2D,),
     measured=frozenset(["convolution"]),
     measure=_sizes,
 )
@@ -85,7 +78,6 @@ CONV2D_TRANSPOSE = KernelType(
     summary="A convolution that enlarges: the gradient of a strided one, used forward.",
     layers=("tf_keras.layers.Conv2DTranspose", "tf.nn.conv2d_transpose"),
     ops=frozenset(["Conv2DBackpropInput", "DepthwiseConv2dNativeBackpropInput"]),
-    limits=(_IN_2D,),
     takes=frozenset(["reduce"]),
     measured=frozenset(["convolution"]),
     measure=_sizes,

@@ -35,6 +35,7 @@ ELEMENTWISE_CHAIN = KernelType(
         "tf.nn.relu",
         "x + y",
         "tf.where",
+        "tf.cond(condition, f, g), both sides of which run",
     ),
     dtypes=(*FLOATS, *INDICES, "bool"),
     takes=ELEMENTWISE,

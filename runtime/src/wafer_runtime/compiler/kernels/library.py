@@ -25,6 +25,8 @@ _MOVEMENT = """
     tuple
 """
 MOVEMENT = frozenset(_MOVEMENT.split())
+# Types of TensorFlow operations that are loops, or parts of TensorFlow 1's.
+LOOPS = ("While", "StatelessWhile", "Enter", "Exit", "NextIteration", "LoopCond")
 SOURCES = frozenset(["constant", "iota", "parameter"])
 
 

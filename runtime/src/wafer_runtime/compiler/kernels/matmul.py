@@ -31,10 +31,13 @@ def macs(dot: Instruction) -> int:
 
 def _dense(dot: Instruction, batch: int) -> dict[str, int]:
     sizes = dot_sizes(dot)
+    positions, outputs = sizes["rows"], sizes["columns"]
+    if dot.operands[1].streams:
+        positions, outputs = outputs, positions
     return {
-        "positions": share(sizes["groups"] * sizes["rows"], batch),
+        "positions": share(sizes["groups"] * positions, batch),
         "inputs": sizes["inner"],
-        "outputs": sizes["columns"],
+        "outputs": outputs,
     }
 
 

@@ -22,6 +22,7 @@ MOVE = KernelType(
         "x[:, 0]",
         "tf_keras.layers.Flatten",
         "layers.UpSampling2D",
+        "tf.image.resize(x, size, 'nearest')",
         "layers.ZeroPadding2D",
     ),
     dtypes=(*FLOATS, *INDICES, "bool"),

@@ -12,11 +12,12 @@ class UpdateRule:
     name: str
     states: int
     layers: tuple[str, ...]
-    named: str = ""
+    named: str
     op: str = ""
 
 
 UPDATE_RULES = (
+    UpdateRule("Nadam", 2, ("tf_keras.optimizers.legacy.Nadam",), named="nadam"),
     UpdateRule("AdamW", 2, ("optimizer_type: adamw",), named=r"adam_?w"),
     UpdateRule("LAMB", 2, ("optimizer_type: lamb",), named="lamb"),
     UpdateRule("Adafactor", 1, ("an optimizer named Adafactor",), named="adafactor"),
@@ -28,9 +29,19 @@ UPDATE_RULES = (
         op="ResourceApplyAdam(WithAmsgrad)?",
     ),
     UpdateRule(
+        "Adamax",
+        2,
+        ("tf_keras.optimizers.legacy.Adamax",),
+        named="adamax",
+        op="ResourceApplyAdaMax",
+    ),
+    UpdateRule(
         "RMSProp",
         2,
-        ("optimizer_type: rmsprop", "tf.compat.v1.train.RMSPropOptimizer"),
+        (
+            "optimizer_type: rmsprop",
+            "tf.compat.v1.train.RMSPropOptimizer (centered: a third state)",
+        ),
         named="rms_?prop",
         op="ResourceApply(Centered)?RMSProp",
     ),
@@ -69,11 +80,9 @@ def rule_of(op_type: str, op_name: str) -> str:
     """The name of the update rule that an updating operation belongs to."""
     # An optimizer's own scope comes first, and the weight's name after `update_`.
     scope = op_name.partition("/update_")[0]
-    for rule in UPDATE_RULES:
-        if rule.named and re.search(rule.named, scope, re.IGNORECASE):
-            return rule.name
     dense = f"Resource{op_type.removeprefix('Resource').replace('Sparse', '')}"
-    for rule in UPDATE_RULES:
-        if rule.op and re.fullmatch(rule.op, dense):
-            return rule.name
-    return "assignment"
+    named = [r for r in UPDATE_RULES if re.search(r.named, scope, re.IGNORECASE)]
+    # Rules with an operation of their own are also parts of others: AdamW's of Adam's.
+    written_out = [rule for rule in named if not rule.op]
+    by_op = [rule for rule in UPDATE_RULES if rule.op and re.fullmatch(rule.op, dense)]
+    return next((rule.name for rule in written_out + by_op + named), "assignment")

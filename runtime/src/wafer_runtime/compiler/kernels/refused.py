@@ -2,17 +2,21 @@
 
 from typing import NamedTuple
 
+from wafer_runtime.compiler.kernels.library import LOOPS
+
 
 class Refusal(NamedTuple):
     """Why something cannot be on the wafer.
 
     opcodes: HLO instructions that are it. also: more names under which it is known.
+    ops: types of TensorFlow operations that are it.
     """
 
     reason: str
     instead: str
     opcodes: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    ops: tuple[str, ...] = ()
 
 
 REFUSED = {
@@ -20,6 +24,7 @@ REFUSED = {
         "Python code runs on the host only",
         "TensorFlow operations, or do it in input_fn",
         also=("tf.numpy_function",),
+        ops=("PyFunc", "PyFuncStateless", "EagerPyFunc"),
     ),
     "tf.strings": Refusal(
         "text does not travel to the wafer", "make numbers of it in input_fn"
@@ -29,6 +34,7 @@ REFUSED = {
         "a Python loop over range(n), which is unrolled into layers",
         ("while", "conditional"),
         ("tf.map_fn", "tf.scan", "tf_keras.layers.LSTM"),
+        LOOPS,
     ),
     "tf.lookup": Refusal(
         "tables and generators with a state of their own are on the host only",
@@ -46,9 +52,13 @@ REFUSED = {
         "tf.reduce_max or tf.argmax; or sort on the host, in host_call or input_fn",
         ("sort", "topk"),
         ("tf.argsort", "tf.math.top_k"),
+        ("TopKV2", "TopK", "InTopK", "InTopKV2"),
     ),
     "tf.signal.fft": Refusal(
-        "there is no kernel for Fourier transforms", "do it in input_fn", ("fft",)
+        "there is no kernel for Fourier transforms",
+        "do it in input_fn",
+        ("fft",),
+        ops=("FFT", "FFT2D", "FFT3D", "IFFT", "IFFT2D", "IFFT3D", "RFFT", "IRFFT"),
     ),
     "complex": Refusal(
         "complex numbers are not supported",
@@ -63,6 +73,29 @@ REFUSED = {
         "there is no kernel for decompositions of matrices",
         "products (tf.matmul), or do it in input_fn",
         ("cholesky", "triangular-solve"),
+        ("tf.linalg.svd", "tf.linalg.qr", "tf.linalg.eigh", "tf.linalg.inv"),
+        (
+            "Cholesky",
+            "Svd",
+            "Qr",
+            "SelfAdjointEigV2",
+            "MatrixInverse",
+            "MatrixSolve",
+            "MatrixTriangularSolve",
+            "MatrixDeterminant",
+            "LogMatrixDeterminant",
+        ),
+    ),
+    "tf_keras.layers.Conv3D": Refusal(
+        "there are no convolutions in three dimensions",
+        "a Conv2D for each slice: fold the depth into the batch or the channels",
+        also=("layers.Conv3DTranspose", "tf.nn.conv3d"),
+        ops=("Conv3D", "Conv3DBackpropInputV2", "Conv3DBackpropFilterV2"),
+    ),
+    "int8": Refusal(
+        "there is no arithmetic on 8 and 16-bit integers",
+        "int32 or a float: tf.cast(x, tf.int32)",
+        also=("uint8", "int16", "uint16"),
     ),
     "tf.keras.metrics": Refusal(
         "the Keras metrics API is not supported", "tf.compat.v1.metrics in host_call"
