@@ -1,9 +1,12 @@
 """Compilations are found again, never half, and made anew when they are damaged."""
 
+import contextlib
 import functools
 import json
 import multiprocessing
+import os
 import re
+import time
 
 import models
 import pytest
@@ -44,24 +47,51 @@ DAMAGES = {
 def test_a_damaged_entry_is_told_and_replaced(entry, caplog, damage):
     DAMAGES[damage](entry.path)
     assert entry.load() is None
-    assert "is damaged" in caplog.text
-    assert "compiling again" in caplog.text
     entry.store(FILES)
+    (told,) = caplog.messages
+    assert "is damaged" in told
+    assert "compiling again" in told
     assert entry.load() == FILES
     assert [p.name for p in entry.path.parent.iterdir()] == [entry.path.name]
 
 
+def store_and_damage(folder, start):
+    """What one of several processes does; what it reads is whole or damaged."""
+    entry = Entry(folder, KEY)
+    start.wait()
+    for turn in range(50):
+        entry.store(FILES)
+        assert entry.load() in (FILES, None)
+        if turn % 5 == 0:
+            with contextlib.suppress(OSError):
+                (entry.path / "a.txt").unlink()
+
+
 def test_processes_that_store_at_once_leave_a_whole_entry(tmp_path):
     context = multiprocessing.get_context("spawn")
-    store = Entry(tmp_path, KEY).store
-    workers = [context.Process(target=store, args=(FILES,)) for _ in range(4)]
+    start = context.Barrier(4)
+    workers = [
+        context.Process(target=store_and_damage, args=(tmp_path, start))
+        for _ in range(4)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
+    Entry(tmp_path, KEY).store(FILES)
     assert Entry(tmp_path, KEY).load() == FILES
     assert [p.name for p in tmp_path.iterdir()] == [f"cs_{KEY}"]
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    for name, hours in (("old", 25), ("new", 1)):
+        folder = tmp_path / f".cs_{KEY}.{name}"
+        folder.mkdir()
+        then = time.time() - 3600 * hours
+        os.utime(folder, (then, then))
+    Entry(tmp_path, KEY).store(FILES)
+    assert {p.name for p in tmp_path.iterdir()} == {f"cs_{KEY}", f".cs_{KEY}.new"}
 
 
 def test_the_same_model_has_one_key_and_another_a_different_one(compile_model):
@@ -123,6 +153,6 @@ def test_a_partial_is_a_model_fn(compile_model):
 def test_an_empty_manifest_is_damage(entry, caplog):
     (entry.path / "manifest.json").write_text("{}")
     assert entry.load() is None
-    assert "names no files" in caplog.text
+    assert "manifest.json is not as it was written" in caplog.text
     entry.store(FILES)
     assert entry.load() == FILES

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from wafer_runtime import __version__
 log = logging.getLogger("wafer_runtime")
 
 _MANIFEST = "manifest.json"
+_HOURS_OF_A_COMPILATION = 24
+
+
+class _DamagedError(Exception):
+    """What is wrong with an entry."""
 
 
 class Entry:
@@ -34,27 +40,22 @@ class Entry:
         if not self.path.exists():
             return None
         try:
-            manifest = json.loads((self.path / _MANIFEST).read_text(encoding="utf-8"))
-            files = {
-                name: self._checked(name, wanted) for name, wanted in manifest.items()
-            }
-            if not files:
-                raise ValueError("its manifest names no files")
-        except (OSError, ValueError, AttributeError) as error:
-            log.warning("%s is damaged (%s): compiling again", self.path, error)
+            return self._files()
+        except _DamagedError as damage:
+            log.warning("%s is damaged (%s): compiling again", self.path, damage)
             return None
-        return files
 
     def store(self, files: Mapping[str, str]) -> None:
         """Write the entry, in place of a damaged one; a whole one stays."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
         partial = self._beside()
         for name, text in files.items():
             (partial / name).write_text(text, encoding="utf-8")
         sums = {name: _checksum(text) for name, text in files.items()}
         (partial / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
         try:
-            while not self._moved_in(partial) and self.load() is None:
+            while not self._moved_in(partial) and self._is_damaged():
                 self._set_aside()
         finally:
             _remove(partial)
@@ -74,11 +75,45 @@ class Entry:
         prefix = f".{self.path.name}."
         return Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
 
-    def _checked(self, name: str, wanted: str) -> str:
-        text = (self.path / name).read_text(encoding="utf-8")
-        if _checksum(text) != wanted:
-            raise ValueError(f"{name} is not as it was written")
-        return text
+    def _is_damaged(self) -> bool:
+        try:
+            self._files()
+        except _DamagedError:
+            return True
+        return False
+
+    def _files(self) -> dict[str, str]:
+        sums = self._manifest()
+        files = {name: self._text(name) for name in sums}
+        for name, text in files.items():
+            if _checksum(text) != sums[name]:
+                raise _DamagedError(f"{name} is not as it was written")
+        return files
+
+    def _manifest(self) -> dict[str, str]:
+        try:
+            sums = json.loads(self._text(_MANIFEST))
+        except ValueError:
+            sums = None
+        if not isinstance(sums, dict) or not sums:
+            raise _DamagedError(f"{_MANIFEST} is not as it was written")
+        return sums
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise _DamagedError(f"{name} is missing") from None
+        except (OSError, UnicodeDecodeError):
+            raise _DamagedError(f"{name} cannot be read") from None
+
+    def _remove_leftovers(self) -> None:
+        """What processes that were killed left beside the entries."""
+        long_ago = time.time() - _HOURS_OF_A_COMPILATION * 3600
+        for folder in self.path.parent.glob(".cs_*"):
+            with contextlib.suppress(FileNotFoundError):
+                if folder.stat().st_mtime < long_ago:
+                    _remove(folder)
 
     def _set_aside(self) -> None:
         aside = self._beside()

@@ -128,7 +128,7 @@ class _Clustering:
             return False
         # What follows a product alone: bias, activation, the sum with a shortcut.
         taken = [g for g in self._inputs(group) if self._of.get(g) is cluster]
-        users = {user for source in taken for user in source.users}
+        users = (user for source in taken for user in source.users)
         alone = all(u is group or (u.scope and u.scope == group.scope) for u in users)
         return bool(taken) and alone and group.opcodes <= _FOLLOWS
 

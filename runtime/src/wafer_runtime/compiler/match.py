@@ -30,7 +30,7 @@ def match(step: Step, mode: str, batch: int) -> KernelGraph:
     owned: dict[Cluster, list[Instruction]] = {c: [] for c in [*clusters, scaling]}
     for instruction in step.instructions:
         owned[owners.of[instruction]].append(instruction)
-    if not owned[scaling] and scaling not in owners.variables.values():
+    if not owned[scaling]:
         del owned[scaling]
     names = _names(owned, scaling)
     builder = _Builder(step, owners, batch)

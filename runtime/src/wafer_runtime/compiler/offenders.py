@@ -170,7 +170,7 @@ def _dtypes(node: Node) -> set[tf.DType]:
 
 def _is_of_an_optimizer(node: Node) -> bool:
     """Sparse gradients are made free of double rows before an update."""
-    return any("deduplicate" in frame.name for frame in node.op.traceback)
+    return any("deduplicate" in frame.name for frame in node.op.traceback or ())
 
 
 def _unmatched(instruction: Instruction) -> Refusal | None:

@@ -43,10 +43,14 @@ class Ownership:
                 scope = name.rpartition("/")[0]
                 users.sort(key=lambda c: (c.layer != scope, c.anchor is None))
                 self.variables[name] = users[0]
+        scopes: dict[str, Cluster] = {}
+        for name, cluster in self.variables.items():
+            for end in (i for i, letter in enumerate(name) if letter == "/"):
+                scopes.setdefault(name[:end], cluster)
         states = [n for n in self._step.part.variables if n not in self.variables]
-        self.variables |= {name: self._holder(name) for name in states}
+        self.variables |= {name: self._holder(name, scopes) for name in states}
 
-    def _holder(self, state: str) -> Cluster:
+    def _holder(self, state: str, scopes: dict[str, Cluster]) -> Cluster:
         """Who keeps a variable that only updates read: an optimizer's has the name of
         its weight in its own, a moving average the scope of its layer."""
         parts = re.sub(r"_\d+$", "", state).split("/")
@@ -58,9 +62,7 @@ class Ownership:
         known = [span for span in spans if span in self.variables]
         if known:
             return self.variables[max(known, key=len)]
-        scope = state.rpartition("/")[0]
-        siblings = [v for v in self.variables if scope and v.startswith(f"{scope}/")]
-        return self.variables[siblings[0]] if siblings else self.scaling
+        return scopes.get(state.rpartition("/")[0], self.scaling)
 
     def _own_backward(self) -> None:
         backward = [i for i in self._step.instructions if self._role(i) == BACKWARD]

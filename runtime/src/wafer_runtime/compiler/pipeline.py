@@ -27,6 +27,7 @@ class Stages:
     """Shows how far a compilation is: a bar on a terminal, else a line a stage."""
 
     def __init__(self, names: Sequence[str]):
+        self._names = names
         self._bar = tqdm(total=len(names), unit="stage", leave=False, disable=None)
         self.seconds: dict[str, float] = {}
 
@@ -42,8 +43,10 @@ class Stages:
             log.info("Compiling: %s %s, %.1f s", number, name, self.seconds[name])
 
     def close(self) -> None:
-        """Take the bar away; what is left is how long it took."""
+        """Take the bar away; what is left is how long it took, if it came to an end."""
         self._bar.close()
+        if len(self.seconds) < len(self._names):
+            return
         took = ", ".join(f"{name} {s:.1f} s" for name, s in self.seconds.items())
         log.info("Compiled in %.1f s (%s)", sum(self.seconds.values()), took)
 

@@ -44,7 +44,13 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
 
     Raises MappingError, whose message lists all that cannot run on the wafer.
     """
-    stages = Stages(_STAGES)
+    with contextlib.closing(Stages(_STAGES)) as stages:
+        return _validated(setup, input_fn, mode, folder, stages)
+
+
+def _validated(
+    setup: Setup, input_fn: UserFn, mode: str, folder: str, stages: Stages
+) -> Compiled:
     with calls.keras_metrics_noted() as metrics:
         try:
             with (
@@ -60,7 +66,7 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
             found = tuple(map(offenders.keras_metric, metrics))
             note = f"What comes after was not looked at ({error})."
             raise MappingError(offenders.report(found, note), found) from error
-    with traced.graph.as_default(), contextlib.closing(stages):
+    with traced.graph.as_default():
         return _matched(setup, traced, metrics, folder, stages)
 
 
