@@ -54,8 +54,13 @@ def of_function(function: Any) -> str:
 
 def of_op(op: Any) -> str:
     """The user's line that created a graph operation."""
-    frames = [(f.filename, f.lineno) for f in op.traceback]
+    frames = [(f.filename, f.lineno) for f in frames_of(op)]
     return _innermost(frames) or f'operation "{op.name}"'
+
+
+def frames_of(op: Any) -> Iterable[Any]:
+    """The frames of a graph operation's creation; none of an imported one's."""
+    return op.traceback or ()
 
 
 def of_exception(error: BaseException) -> str:

@@ -26,7 +26,10 @@ def check(mapped):
         if edge.tensor == "gradient":
             assert edge.gradient_bytes > 0
         else:
-            assert edge.bytes >= math.prod(edge.shape) > 0
+            size = 1 if edge.dtype == "bool" else tf.as_dtype(edge.dtype).size
+            sizes = math.prod(edge.shape) * size
+            # What is there once a batch counts a sample's share of it.
+            assert edge.bytes in (sizes, -(-sizes // graph.batch_size))
     assert any(edge.target == "host" and edge.tensor == "loss" for edge in graph.edges)
     for kernel in graph.kernels:
         assert kernel.lines or kernel.kind == "gradient_scaling"
@@ -314,11 +317,12 @@ def test_a_dilated_convolution_stays_whole(compile_model):
     def network(x, training):
         x = layers.Conv2D(4, 3, dilation_rate=2)(x)
         x = layers.DepthwiseConv2D(3, dilation_rate=3, padding="same")(x)
+        x = layers.SeparableConv2D(5, 3, dilation_rate=2)(x)
         return models.plain(x, training)
 
     mapped = compile_model(models.classifier(network), models.images(1, 12))
     check(mapped)
-    first, depthwise = mapped.kernels("conv2d")
+    first, depthwise, separable, pointwise = mapped.kernels("conv2d")
     wanted = {"H": 12, "W": 12, "R": 3, "C": 1, "K": 4, "dilation": 2}
     assert wanted.items() <= first.dims.items()
     assert first.dims["output_height"] == 8
@@ -326,6 +330,9 @@ def test_a_dilated_convolution_stays_whole(compile_model):
     assert (depthwise.dims["dilation"], depthwise.dims["groups"]) == (3, 4)
     # Of three places of the window one or two lie in the padding at the borders.
     assert depthwise.macs == 3 * models.BATCH * 4 * (8 + 5 + 5) ** 2
+    assert (separable.dims["dilation"], separable.dims["output_height"]) == (2, 4)
+    assert separable.macs == 3 * models.BATCH * 4 * 16 * 9
+    assert pointwise.macs == 3 * models.BATCH * 4 * 5 * 16
 
 
 def test_weights_on_the_left_of_a_product(compile_model):
@@ -466,3 +473,22 @@ def test_accumulated_gradients_reach_the_update(compile_model):
         return False
 
     assert all(map(reaches_a_product, root.operand_ids))
+
+
+def test_an_imported_graph(compile_model):
+    """Its operations have no lines, and its functions no Python graph."""
+
+    def network(x, training):
+        with tf.Graph().as_default() as graph:
+            given = tf1.placeholder(tf.float32, [models.BATCH, 16], name="given")
+            wide = tf.reduce_mean(given) > 0
+            chosen = tf.cond(wide, lambda: given * 2.0, lambda: given)
+            tf.identity(tf.function(tf.nn.relu)(chosen), name="out")
+        inputs = {"given": tf.reshape(x, [models.BATCH, 16])}
+        definition = graph.as_graph_def()
+        (x,) = tf.graph_util.import_graph_def(definition, inputs, ["out:0"])
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    assert mapped.graph.macs == macs_of_hlo(mapped.hlo)
+    assert {"relu", "Relu"} & {op for k in mapped.graph.kernels for op in k.ops}

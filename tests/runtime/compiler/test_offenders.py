@@ -220,3 +220,20 @@ def test_text_among_the_features_hides_nothing(compile_model):
 
     found = refused(compile_model, network, input_fn)
     assert set(found) == {"StringLength", "TopKV2"}
+
+
+def test_what_is_said_of_a_shape_after_python_code_is_no_offender(compile_model):
+    def network(x, training):
+        y = tf.py_function(lambda v: v, [x], tf.float32)
+        return flat_logits(tf.ensure_shape(y, x.shape))
+
+    assert set(refused(compile_model, network)) == {"EagerPyFunc"}
+
+
+def test_ragged_features_are_told_before_the_model_sees_them(compile_model):
+    def input_fn():
+        x = tf.ragged.constant([[1], [1, 2]])
+        return tf.data.Dataset.from_tensors((x, np.zeros([2], np.int32))).repeat()
+
+    with pytest.raises(InputFnError, match=r"RaggedTensor.*to_tensor"):
+        compile_model(models.classifier(models.plain), input_fn)

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.framework import function_def_to_graph
 
 from wafer_runtime.compiler.node import BRANCH, Guard, Node, Value
 from wafer_runtime.compiler.variables import variable_of, writes
@@ -162,7 +163,15 @@ class Flat:
     def _body(self, op: tf.Operation, attribute: str) -> Any:
         name = op.get_attr(attribute).name
         owner = op.graph if op.graph._is_function(name) else self._graph
-        return owner._get_function(name).graph
+        function = owner._get_function(name)
+        if hasattr(function, "graph"):
+            return function.graph
+        # An imported graph's functions are definitions only.
+        taken = op.inputs[1:] if op.type in _BRANCHES else op.inputs
+        with owner.as_default():
+            return function_def_to_graph.function_def_to_graph(
+                function.definition, input_shapes=[t.shape for t in taken]
+            )
 
     def _open(
         self, graph: Any, frame: _Body, given: list[Value]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 
+from wafer_runtime import source
 from wafer_runtime.compiler.attribute import line_of
 from wafer_runtime.compiler.extract import UnsupportedError
 from wafer_runtime.compiler.hlo import Instruction
@@ -170,7 +171,7 @@ def _dtypes(node: Node) -> set[tf.DType]:
 
 def _is_of_an_optimizer(node: Node) -> bool:
     """Sparse gradients are made free of double rows before an update."""
-    return any("deduplicate" in frame.name for frame in node.op.traceback or ())
+    return any("deduplicate" in frame.name for frame in source.frames_of(node.op))
 
 
 def _unmatched(instruction: Instruction) -> Refusal | None:

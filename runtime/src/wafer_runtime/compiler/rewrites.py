@@ -167,6 +167,7 @@ def _copy(emitter: Emitter, node: Node) -> None:
 
 
 def _read(emitter: Emitter, node: Node) -> None:
+    """For what hands on a value as it is."""
     emitter.alias(Value(node, 0), *emitter.refs(node))
 
 
@@ -263,5 +264,6 @@ _WRITERS: dict[str, Callable[[Emitter, Node], None]] = {
     "ResizeNearestNeighbor": _enlarged,
     "ResizeNearestNeighborGrad": _enlarged_gradient,
     BRANCH: _select,
+    "EnsureShape": _read,
     "VariableShape": _written_as(_shape),
 }

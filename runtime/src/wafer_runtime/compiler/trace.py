@@ -1,6 +1,7 @@
 """Stage 1: what a built model_fn computes, from which inputs to which outputs."""
 
 import contextlib
+import functools
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -45,11 +46,24 @@ def as_for_accelerators() -> Iterator[None]:
         with (
             mock.patch.object(nn_ops, "device_context", context),
             mock.patch.object(nn_impl, "device_context", context),
+            mock.patch.object(nn_ops, "with_space_to_batch", _dilated),
         ):
             yield
     finally:
         if not was_on:
             tf1.disable_control_flow_v2()
+
+
+def _dilated(
+    *, dilation_rate: Any, padding: str, op: Any, data_format: Any, **given: Any
+) -> Any:
+    """A separable convolution, whose first part is dilated."""
+    dilations = [1, *dilation_rate, 1]
+    if str(data_format).startswith("NC"):
+        dilations = [1, 1, *dilation_rate]
+    native = functools.partial(nn_ops.depthwise_conv2d_native, dilations=dilations)
+    with mock.patch.object(nn_ops, "depthwise_conv2d_native", native):
+        return op(given["input"], None, padding)
 
 
 def trace(
@@ -63,8 +77,8 @@ def trace(
 
     where: of input_fn, for errors. Raises InputFnError for shapes that are not static.
     """
+    check_static(where, features, labels)
     inputs = _named("features", features) | _named("labels", labels)
-    _check_static(where, inputs)
     updates = _metric_ops(spec)
     outputs = {} if spec.loss is None else {"loss": spec.loss}
     if spec.mode == "infer":
@@ -101,7 +115,9 @@ def _metric_ops(spec: Any) -> tuple[tf.Operation, ...]:
     return tuple(part.op for pair in pairs for part in pair if hasattr(part, "op"))
 
 
-def _check_static(where: str, inputs: Mapping[str, Any]) -> None:
+def check_static(where: str, features: Any, labels: Any) -> None:
+    """Raises InputFnError for shapes of the input that are not static."""
+    inputs = _named("features", features) | _named("labels", labels)
     for name, tensor in inputs.items():
         if isinstance(tensor, tf.SparseTensor | tf.RaggedTensor):
             raise InputFnError(

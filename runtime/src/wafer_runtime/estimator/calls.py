@@ -226,7 +226,7 @@ def _keras_3_refused() -> Iterator[None]:
         raise
     if "keras.src.layers" in sys.modules:
         for op in graph.get_operations():
-            if any(_is_keras_3(frame.filename) for frame in op.traceback):
+            if any(_is_keras_3(frame.filename) for frame in source.frames_of(op)):
                 raise _keras_3_error(source.of_op(op))
 
 

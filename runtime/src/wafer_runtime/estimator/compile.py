@@ -16,7 +16,12 @@ from wafer_runtime.compiler.cache import Entry, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
-from wafer_runtime.compiler.trace import Traced, as_for_accelerators, trace
+from wafer_runtime.compiler.trace import (
+    Traced,
+    as_for_accelerators,
+    check_static,
+    trace,
+)
 from wafer_runtime.errors import MappingError, WaferError
 from wafer_runtime.estimator import calls, sessions
 from wafer_runtime.estimator.calls import UserFn
@@ -51,14 +56,18 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
 def _validated(
     setup: Setup, input_fn: UserFn, mode: str, folder: str, stages: Stages
 ) -> Compiled:
+    where = source.of_function(input_fn)
+
+    def check(inputs: calls.Inputs) -> None:
+        check_static(where, inputs.features, inputs.labels)
+
     with calls.keras_metrics_noted() as metrics:
         try:
             with (
                 stages("trace"),
                 as_for_accelerators(),
-                sessions.built_graph(setup, input_fn, mode) as built,
+                sessions.built_graph(setup, input_fn, mode, check) as built,
             ):
-                where = source.of_function(input_fn)
                 traced = trace(*built.inputs[:2], built.spec, built.global_step, where)
         except WaferError as error:
             if not metrics:

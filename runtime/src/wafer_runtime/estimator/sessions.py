@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,8 +42,16 @@ class Built(NamedTuple):
 
 
 @contextlib.contextmanager
-def built_graph(setup: Setup, input_fn: UserFn, mode: str) -> Iterator[Built]:
-    """A new default graph holding one batch of input and the model's operations."""
+def built_graph(
+    setup: Setup,
+    input_fn: UserFn,
+    mode: str,
+    check: Callable[[Inputs], None] = lambda inputs: None,
+) -> Iterator[Built]:
+    """A new default graph holding one batch of input and the model's operations.
+
+    check: looks at the input before model_fn does.
+    """
     refuse_nesting(mode)
     config = setup.config
     with tf.Graph().as_default(), tf1.device(config.device_fn):
@@ -51,6 +59,7 @@ def built_graph(setup: Setup, input_fn: UserFn, mode: str) -> Iterator[Built]:
             _seed(config.tf_random_seed)
         global_step = create_global_step()
         inputs = call_input_fn(input_fn, mode, setup.params, config)
+        check(inputs)
         spec = call_model_fn(setup.model_fn, inputs, mode, setup.params, config)
         yield Built(inputs, spec, global_step)
 

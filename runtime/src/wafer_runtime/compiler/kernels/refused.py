@@ -36,6 +36,11 @@ REFUSED = {
         ("tf.map_fn", "tf.scan", "tf_keras.layers.LSTM"),
         LOOPS,
     ),
+    "tf.switch_case": Refusal(
+        "branches of more than two sides run on the host only",
+        "tf.cond in tf.cond, or tf.where(condition, x, y)",
+        ops=("Case", "StatelessCase"),
+    ),
     "tf.lookup": Refusal(
         "tables and generators with a state of their own are on the host only",
         "look up in input_fn; tf.random.uniform and its like draw on the wafer",
