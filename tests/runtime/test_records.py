@@ -10,7 +10,7 @@ import toy
 from rows import SPEC, batches, config, parse, parse_file, read, written
 from wafer_runtime.data import files_in, from_files, from_items
 from wafer_runtime.errors import BadRecordError, InputFnError
-from wafer_runtime.records import BadRecords, check_classes
+from wafer_runtime.records import BadRecords, check_classes, read_tfrecords
 
 
 @pytest.fixture
@@ -186,4 +186,74 @@ def test_a_damaged_archive_is_named_or_skipped(tmp_path, caplog):
 def test_a_missing_feature_is_named(files):
     dataset = from_files(files, read, lambda row: {}["x"], SPEC, config(), False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="there is no 'x'"):
+        batches(dataset)
+
+
+@pytest.fixture
+def tfrecords(tmp_path):
+    """A file of five records of ten bytes, 26 bytes each as they are stored."""
+    path = tmp_path / "a.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number in range(5):
+            writer.write(b"%010d" % number)
+    return path
+
+
+def counted(record):
+    return (int(record), 0), 0
+
+
+@pytest.mark.parametrize("left", range(1, 26))
+def test_a_tfrecord_file_cut_at_any_byte_is_named_or_read_so_far(
+    tfrecords, caplog, left
+):
+    whole = tfrecords.read_bytes()
+    good = tfrecords.with_name("b.tfrecord")
+    good.write_bytes(whole)
+    tfrecords.write_bytes(whole[: 52 + left])
+    files = [str(tfrecords), str(good)]
+    told = f"{tfrecords}, record 3 and all after it: truncated record"
+    dataset = from_files(files, read_tfrecords, counted, SPEC, config(), False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+        batches(dataset)
+    given = config(batch_size=1, on_bad_record="skip")
+    dataset = from_files(files, read_tfrecords, counted, SPEC, given, False)
+    assert [x[0, 0] for x, _ in batches(dataset)] == [0, 1, 0, 1, 2, 3, 4]
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_file_without_records_is_named(tfrecords, caplog, skip):
+    empty = tfrecords.with_name("b.tfrecord")
+    empty.write_bytes(b"")
+    files = [str(tfrecords), str(empty)]
+    given = config(batch_size=1, on_bad_record="skip" if skip else "fail")
+    dataset = from_files(files, read_tfrecords, counted, SPEC, given, False)
+    told = f"{empty}: holds no record"
+    if skip:
+        assert len(batches(dataset)) == 5
+        assert told in caplog.text
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+            batches(dataset)
+
+
+def test_what_is_skipped_in_every_epoch_is_counted_once(files, caplog):
+    lines = Path(files[0]).read_text().splitlines()
+    Path(files[0]).write_text("\n".join(["1,2,x"] * 15 + lines[15:]))
+    Path(files[1]).write_text("1,2,x\n" * 90)
+    given = config(on_bad_record="skip")
+    batches(from_files(files, read, parse, SPEC, given, True), 30)
+    totals = [m.rpartition("(")[2] for m in caplog.messages if m.startswith("Skipped")]
+    assert totals == [*(f"{n} so far)" for n in range(1, 11)), "100 so far)"]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_bad(files, number):
+    spec = tf.TensorSpec([2], tf.float32), tf.TensorSpec([], tf.int32)
+    dataset = from_files(
+        files, read, lambda row: ((1, number), 0), spec, config(), False
+    )
+    told = f"0.csv, record 1: it holds {number}, no finite number"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=told):
         batches(dataset)

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,9 +25,24 @@ _BAD = (
 )  # fmt: skip
 
 
+# Of a TFRecord: its length (8 bytes) and the two checksums (4 each), TensorFlow's
+# record_writer.h.
+_FRAME_BYTES = 16
+_TOLD_EACH = 10
+
+
 def read_tfrecords(path: str) -> Iterator[bytes]:
-    """The records of a TFRecord file; DataLossError where it is damaged or cut off."""
-    yield from tf1.io.tf_record_iterator(path)
+    """The records of a TFRecord file.
+
+    Raises DataLossError where it is damaged, and that or EOFError where it is cut off.
+    """
+    read_bytes = 0
+    for record in tf1.io.tf_record_iterator(path):
+        read_bytes += len(record) + _FRAME_BYTES
+        yield record
+    # TensorFlow takes less than a record's first 12 bytes for the end of the file.
+    if rest := os.path.getsize(path) - read_bytes:
+        raise EOFError(f"truncated record: {rest} bytes are less than its header")
 
 
 def parse_example(record: bytes) -> dict[str, Any]:
@@ -57,6 +73,7 @@ class BadRecords:
     def __init__(self, config: Mapping[str, Any]):
         self._skip = config["on_bad_record"] == "skip"
         self._lock = threading.Lock()
+        self._told: set[str] = set()
         self._skipped = 0
 
     def load(self, files: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any]:
@@ -92,17 +109,26 @@ class BadRecords:
         return x[is_good], y[is_good].astype(np.int32)
 
     def tell(self, where: str, error: Exception, count: int = 1) -> None:
-        """Raises BadRecordError, or counts `count` bad records."""
+        """Raises BadRecordError, or counts `count` bad records, once for each `where`.
+
+        The log has the first ten of them, then each that fills a power of ten.
+        """
         reason = getattr(error, "message", None) or str(error) or type(error).__name__
         if isinstance(error, KeyError):
             reason = f"there is no {reason}"
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"is no text in UTF-8: {reason}"
         if not self._skip:
             raise BadRecordError(
                 f"{where}: {reason}. Correct or remove it, or set on_bad_record: skip"
             ) from error
         with self._lock:
-            self._skipped += count
-            log.warning("Skipped %s: %s (%d so far)", where, reason, self._skipped)
+            if where in self._told:  # in an earlier epoch
+                return
+            self._told.add(where)
+            before, self._skipped = self._skipped, self._skipped + count
+            if before < _TOLD_EACH or len(str(before)) < len(str(self._skipped)):
+                log.warning("Skipped %s: %s (%d so far)", where, reason, self._skipped)
 
 
 class Checked:
@@ -125,6 +151,8 @@ class Checked:
             try:
                 record = next(records)
             except StopIteration:
+                if number == 1:
+                    self._bad.tell(file, ValueError("holds no record"))
                 return
             except _BAD as error:
                 # What the reader cannot read, it cannot read on from either.
@@ -159,6 +187,8 @@ def _as_array(value: Any, spec: tf.TensorSpec) -> Any:
     array = np.asarray(value, spec.dtype.as_numpy_dtype)
     if not spec.shape.is_compatible_with(array.shape):
         raise ValueError(f"its shape is {array.shape}, wanted {tuple(spec.shape)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"it holds {array[~np.isfinite(array)][0]}, no finite number")
     return array
 
 

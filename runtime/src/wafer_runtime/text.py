@@ -90,10 +90,7 @@ def read_texts(files: Sequence[str], config: Mapping[str, Any]) -> dict[str, str
 
 
 def _read_text(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is no text in UTF-8: {error}") from error
+    return Path(file).read_text(encoding="utf-8")
 
 
 def windows(tokens: Any, length: int, stride: int | None = None) -> Any:
