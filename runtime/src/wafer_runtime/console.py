@@ -93,8 +93,9 @@ def _users_mistake(error: Exception) -> str | None:
         # A TensorFlow error: the lines that made the operation are those to look at.
         lines = source.lines_in(message)
         message = _without_traces(message)
-        if message.startswith("BadRecordError: "):
-            return message.removeprefix("BadRecordError: ")
+        # Behind the names of the iterators that it went through.
+        if bad_record := message.partition("BadRecordError: ")[2]:
+            return bad_record
     elif isinstance(error, SyntaxError):
         lines = [source.of_exception(error)]
     # What the system refuses (a folder that is a file, a full disk) is no bug either.

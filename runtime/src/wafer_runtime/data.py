@@ -23,6 +23,7 @@ from wafer_runtime.records import Checked
 from wafer_runtime.stages import Config, Finish
 
 _FILES_AT_ONCE = 4
+_CALLS_A_BUFFER = 100
 
 
 def files_in(config: Config, *patterns: str) -> list[str]:
@@ -114,27 +115,31 @@ def from_files(
 
     parse: `parse(record)` gives a sample in the structure of `spec` (TensorSpecs
     without the batch dimension), or raises ValueError. Training interleaves the files.
+    A record is read, and shuffled, as pickled bytes, and parsed only when it is needed.
     """
     by_file = len(files) >= stages.shards(run_config)[0]
     checked = Checked(parse, spec, config)
+    buffer = stages.buffer(spec)
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     if by_file:
         dataset = stages.shard(dataset, run_config)
     dataset = stages.shuffled(dataset, len(files), config, training)
 
-    def samples(file: tf.Tensor) -> tf.data.Dataset:
+    def records(file: tf.Tensor) -> tf.data.Dataset:
+        # Several at a time: what costs is a call of the generator.
+        at_once = max(1, buffer // _CALLS_A_BUFFER)
         return tf.data.Dataset.from_generator(
-            lambda name: checked.samples(name.decode(), read),
+            lambda name: checked.pickled(name.decode(), read, at_once),
             args=[file],
-            output_signature=spec,
-        )
+            output_signature=tf.TensorSpec([None], tf.string),
+        ).unbatch()
 
-    at_once = _FILES_AT_ONCE if training else 1
-    dataset = dataset.interleave(samples, cycle_length=at_once)
+    cycle = _FILES_AT_ONCE if training else 1
+    dataset = dataset.interleave(records, cycle_length=cycle)
     if not by_file:
         dataset = stages.shard(dataset, run_config)
-    dataset = stages.shuffled(dataset, stages.buffer(spec), config, training)
-    return stages.finished(stages.batches(dataset, config, training), finish, config)
+    dataset = stages.shuffled(dataset, buffer, config, training)
+    return _loaded(dataset, checked.unpickled, spec, config, training, finish)
 
 
 def from_items(
@@ -152,27 +157,44 @@ def from_items(
     `parse` and `spec` as in `from_files`.
     """
     checked = Checked(parse, spec, config)
-    flat_spec = tf.nest.flatten(spec)
-    nothing = [np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in flat_spec]
     dataset = stages.shard(tf.data.Dataset.range(len(items)), run_config)
     dataset = stages.shuffled(dataset, len(items), config, training)
+    if config["on_bad_record"] == "fail":
+        stages.check_fills_batches(len(items), config, training, run_config)
+
+    def load(index: int) -> list[Any] | None:
+        item = items[index]
+        where = item[0] if isinstance(item, tuple) else item
+        return checked.sample(item, str(where))
+
+    return _loaded(dataset, load, spec, config, training, finish)
+
+
+def _loaded(
+    dataset: tf.data.Dataset,
+    load: Callable[[Any], list[Any] | None],
+    spec: Any,
+    config: Config,
+    training: bool,
+    finish: Finish | None,
+) -> tf.data.Dataset:
+    """Batches of the samples that `load` makes of the elements; None is left out."""
+    flat_spec = tf.nest.flatten(spec)
+    nothing = [np.zeros(s.shape, s.dtype.as_numpy_dtype) for s in flat_spec]
     passed = 0
     if config["on_bad_record"] == "fail":
-        # Every item is a sample, so those of batches already seen need no loading.
-        stages.check_fills_batches(len(items), config, training, run_config)
+        # Every element is a sample: those of batches already seen need no loading.
         passed = config.get("skip_batches", 0)
         dataset = stages.repeated(dataset, training)
         dataset = dataset.skip(passed * config["batch_size"])
 
-    def load(index: int) -> list[Any]:
-        item = items[index]
-        where = item[0] if isinstance(item, tuple) else item
-        sample = checked.sample(item, str(where))
+    def load_or_not(element: Any) -> list[Any]:
+        sample = load(element)
         return [sample is not None, *(nothing if sample is None else sample)]
 
-    def loaded(index: tf.Tensor) -> Any:
+    def loaded(element: tf.Tensor) -> Any:
         types = [tf.bool, *(s.dtype for s in flat_spec)]
-        is_good, *parts = tf.numpy_function(load, [index], types)
+        is_good, *parts = tf.numpy_function(load_or_not, [element], types)
         is_good.set_shape([])
         for part, s in zip(parts, flat_spec, strict=True):
             part.set_shape(s.shape)

@@ -1,8 +1,10 @@
 """Records of data: reading them, and telling or counting those that are bad."""
 
 import csv
+import itertools
 import logging
 import os
+import pickle
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -141,15 +143,29 @@ class Checked:
         self._spec = spec
         self._bad = BadRecords(config)
 
-    def samples(self, file: str, read: Callable[[str], Iterable[Any]]) -> Iterator[Any]:
-        """The good samples of a file, in the spec's structure."""
+    def pickled(
+        self, file: str, read: Callable[[str], Iterable[Any]], at_once: int
+    ) -> Iterator[list[bytes]]:
+        """The records of a file with where they are, in lists of up to `at_once`."""
+        records = self._records(file, read)
+        while some := [
+            pickle.dumps(each) for each in itertools.islice(records, at_once)
+        ]:
+            yield some
+
+    def unpickled(self, record: bytes) -> list[Any] | None:
+        """The parts of the sample in a pickled record; None for a bad one."""
+        where, content = pickle.loads(record)
+        return self.sample(content, where)
+
+    def _records(
+        self, file: str, read: Callable[[str], Iterable[Any]]
+    ) -> Iterator[tuple[str, Any]]:
         records = iter(read(file))
-        number = 0
-        while True:
-            number += 1
+        for number in itertools.count(1):
             where = f"{file}, record {number}"
             try:
-                record = next(records)
+                yield where, next(records)
             except StopIteration:
                 if number == 1:
                     self._bad.tell(file, ValueError("holds no record"))
@@ -158,9 +174,6 @@ class Checked:
                 # What the reader cannot read, it cannot read on from either.
                 self._bad.tell(f"{where} and all after it", error)
                 return
-            sample = self.sample(record, where)
-            if sample is not None:
-                yield tf.nest.pack_sequence_as(self._spec, sample)
 
     def sample(self, record: Any, where: str) -> list[Any] | None:
         """The parts of a sample, or None for a bad record that is skipped."""
