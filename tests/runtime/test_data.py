@@ -111,6 +111,22 @@ def test_a_later_start_loads_only_the_items_that_come_then(shuffle, bad):
         assert loaded[:250] == all_loaded[:250]
 
 
+@pytest.mark.parametrize("bad", ["fail", "skip"])
+def test_a_later_start_parses_only_the_records_that_come_then(files, caplog, bad):
+    caplog.set_level("INFO", "wafer_runtime")
+    parsed = []
+
+    def note(row):
+        parsed.append(row)
+        return parse(row)
+
+    given = config(shuffle=True, on_bad_record=bad, skip_batches=200)
+    batches(from_files(files, read, note, SPEC, given, True), 1)
+    [told] = caplog.messages
+    assert told.startswith("The data go on behind the 200 batches seen: ")
+    assert (len(parsed) < 1000) is (bad == "fail")  # some are fetched ahead
+
+
 known_size = pytest.mark.parametrize("make", ["arrays", "items"], indirect=True)
 
 

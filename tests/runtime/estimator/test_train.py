@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 
 import numpy as np
 import pytest
@@ -222,6 +223,24 @@ def test_the_log_tells_steps_loss_and_rate(tmp_path, caplog):
         r"finished with 3200 samples in [\d.]+ seconds, [\d.]+ samples / second\n",
         caplog.text,
     )
+
+
+def test_the_rate_leaves_out_the_wait_for_the_first_batch(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "wafer_runtime")
+
+    def slow(mode):
+        def wait(number, batch):
+            tf.numpy_function(lambda: time.sleep(3), [], [])
+            return batch
+
+        first = toy.input_fn(mode).take(1).enumerate().map(wait)
+        return first.concatenate(toy.input_fn(mode))
+
+    toy.estimator(tmp_path).train(slow, max_steps=100)
+    found = re.search(r"3200 samples in ([\d.]+) seconds, ([\d.]+) samp", caplog.text)
+    seconds, rate = map(float, found.groups())
+    assert seconds > 3
+    assert rate > 3 * 3200 / seconds
 
 
 def test_the_data_may_end_first(tmp_path):

@@ -30,6 +30,7 @@ class Reporter:
         self._batch_size = batch_size
         self._directory = directory
         self._last: tuple[float, int] | None = None
+        self._first: tuple[float, int] | None = None
 
     def next_step(self, step: int) -> int:
         """The next step to report: a call must end there, but needs no hooks."""
@@ -37,6 +38,7 @@ class Reporter:
 
     def see(self, result: Result) -> None:
         """Report the step where a call ended, if it is one to report."""
+        self._first = self._first or (time.perf_counter(), result.step)
         if not self._every.reached(result.step):
             return
         now = time.perf_counter()
@@ -47,6 +49,15 @@ class Reporter:
             self._write_rate(result.step, steps_a_second)
         log.info("global step %d: loss = %.6g%s", result.step, result.loss, rate)
         self._last = now, result.step
+
+    def steps_per_second(self, began: float, start: int, reached: int) -> float:
+        """The speed from the first step on, which may have waited long for its data.
+
+        If there is no other, it counts. began: s, of time.perf_counter.
+        """
+        if self._first is not None and self._first[1] < reached:
+            began, start = self._first
+        return (reached - start) / (time.perf_counter() - began)
 
     def _write_rate(self, step: int, rate: float) -> None:
         values = {"global_step/sec": rate}

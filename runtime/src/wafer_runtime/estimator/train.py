@@ -65,7 +65,8 @@ def train(
             reporter = Reporter(setup.config.log_step_count_steps, size, directory)
             began = time.perf_counter()
             reached = run_steps(session, steps, all_hooks, start, stop, reporter)
-            _report(reached - start, size, time.perf_counter() - began)
+            rate = reporter.steps_per_second(began, start, reached)
+            _report(reached - start, size, time.perf_counter() - began, rate)
             signum = interrupts.noted()
     if signum is not None:
         raise TrainingInterrupted(signum, reached)
@@ -203,7 +204,7 @@ def _checkpoint_hooks(
     ]
 
 
-def _report(steps: int, size: int | None, seconds: float) -> None:
+def _report(steps: int, size: int | None, seconds: float, rate: float) -> None:
     if size is None:
         log.info("Training finished with %d steps in %.2f seconds", steps, seconds)
         return
@@ -211,5 +212,5 @@ def _report(steps: int, size: int | None, seconds: float) -> None:
         "Training finished with %d samples in %.2f seconds, %.2f samples / second",
         steps * size,
         seconds,
-        steps * size / seconds,
+        rate * size,
     )
