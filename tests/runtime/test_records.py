@@ -161,6 +161,17 @@ def test_samples_with_wrong_labels_are_named_or_left_out(y, told, caplog):
     assert f"Skipped {where} (model.num_classes) (2 so far)" in caplog.text
 
 
+def test_samples_with_numbers_that_are_not_finite_are_left_out(caplog):
+    x, y = np.array([[1, 2], [np.nan, 1], [0, 0], [-np.inf, 3]]), np.array([0, 9, 7, 0])
+    bad = BadRecords(config(on_bad_record="skip"))
+    kept, labels = bad.good_samples("a.npz", x, y, 3)
+    assert (kept.tolist(), labels.tolist()) == ([[1, 2]], [0])
+    found = "a.npz, sample 1 (from 0) and 1 others: x holds a number not finite"
+    assert f"Skipped {found} (2 so far)" in caplog.text
+    assert "a.npz, sample 2 (from 0): label 7 is not from 0 to 2" in caplog.text
+    assert "(3 so far)" in caplog.text
+
+
 def test_a_damaged_archive_is_named_or_skipped(tmp_path, caplog):
     files = [str(tmp_path / name) for name in ("a.npz", "b.npz", "c.npz")]
     for file in files:

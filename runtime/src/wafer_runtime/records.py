@@ -94,21 +94,32 @@ class BadRecords:
         return loaded
 
     def good_samples(self, file: str, x: Any, y: Any, num_classes: int) -> Any:
-        """x and y, int32, without the samples whose labels are no classes.
+        """x and y, int32, without the samples that have a bad number.
 
-        x: [samples, ...]. y: [samples, ...], numbers.
+        x: [samples, ...], any finite numbers. y: [samples, ...], classes.
         """
-        is_good = _are_classes(y, num_classes)
-        if is_good.all():
-            return x, y.astype(np.int32)
-        wrong = np.flatnonzero(~is_good)
-        labels = y[wrong[0]].ravel()
-        label = labels[~_are_classes(labels, num_classes)][0]
-        others = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
-        where = f"{file}, sample {wrong[0]} (from 0){others}"
-        reason = f"label {label} is not from 0 to {num_classes - 1} (model.num_classes)"
-        self.tell(where, ValueError(reason), len(wrong))
+        is_good = _all_of_sample(np.isfinite(x))
+        self._tell_samples(file, is_good, lambda _: "x holds a number not finite")
+        are_classes = _are_classes(y, num_classes)
+
+        def reason(i: int) -> str:
+            labels = y[i].ravel()
+            label = labels[~_are_classes(labels, num_classes)][0]
+            limit = f"{num_classes - 1} (model.num_classes)"
+            return f"label {label} is not from 0 to {limit}"
+
+        self._tell_samples(file, are_classes | ~is_good, reason)
+        is_good &= are_classes
         return x[is_good], y[is_good].astype(np.int32)
+
+    def _tell_samples(
+        self, file: str, is_good: Any, reason: Callable[[int], str]
+    ) -> None:
+        wrong = np.flatnonzero(~is_good)
+        if len(wrong):
+            others = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+            where = f"{file}, sample {wrong[0]} (from 0){others}"
+            self.tell(where, ValueError(reason(wrong[0])), len(wrong))
 
     def tell(self, where: str, error: Exception, count: int = 1) -> None:
         """Raises BadRecordError, or counts `count` bad records, once for each `where`.
@@ -221,5 +232,9 @@ def check_classes(labels: Any, num_classes: int) -> Any:
 
 def _are_classes(labels: Any, num_classes: int) -> Any:
     """bool [samples]: whether all labels of a sample are from 0 to num_classes - 1."""
-    is_class = np.isin(labels, np.arange(num_classes))
-    return is_class.all(axis=tuple(range(1, is_class.ndim)))
+    return _all_of_sample(np.isin(labels, np.arange(num_classes)))
+
+
+def _all_of_sample(is_good: Any) -> Any:
+    """bool [samples] of bool [samples, ...]."""
+    return is_good.all(axis=tuple(range(1, is_good.ndim)))
