@@ -61,12 +61,25 @@ def class_folders(config: Config, *patterns: str) -> list[str]:
     """The names of the folders in `data_dir` that hold such files, or nothing; sorted.
 
     Empty ones too, so that a class that lost its files leaves the others their numbers.
+
+    Raises ParamsError for a file in no folder, and for less than two classes.
     """
-    names = {Path(file).parent.name for file in files_in(config, *patterns)}
+    found = [Path(file) for file in files_in(config, *patterns)]
+    root = Path(config["data_dir"])
+    if loose := [path for path in found if path.parent == root]:
+        raise ParamsError(
+            f"data_dir: {loose[0]} is in no folder of a class; wanted {root}/CLASS/FILE"
+        )
+    names = {path.parent.name for path in found}
     for folder, inner, files in os.walk(config["data_dir"]):
         inner[:] = [name for name in inner if not name.startswith(".")]
         if not inner and all(name.startswith(".") for name in files):
             names.add(Path(folder).name)
+    if len(names) < 2:
+        raise ParamsError(
+            f"data_dir: {root} has one folder, {min(names)}, for all that is to be "
+            "told apart; wanted one for each class"
+        )
     return sorted(names)
 
 
