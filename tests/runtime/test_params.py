@@ -73,6 +73,23 @@ def test_defaults_are_filled_in_and_the_model_section_is_left_alone(load):
             "optimizer: {loss_scaling_factor: dynamc}",
             "wanted a number above 0, or dynamic (is 'dynamc')",
         ),
+        (
+            "optimizer: {exclude_from_weight_decay: [ok, '(']}",
+            "optimizer.exclude_from_weight_decay.1: no regular expression: missing ), "
+            "unterminated subpattern at position 0 (is '(')",
+        ),
+        (
+            "optimizer: {min_loss_scale: 2.0, max_loss_scale: 1}",
+            "optimizer: min_loss_scale 2 is above max_loss_scale 1",
+        ),
+        (
+            "optimizer: {momentum: 0.5}",
+            "optimizer: momentum is read by momentum, not by adam; remove it",
+        ),
+        (
+            "optimizer: {optimizer_type: sgd, beta2: 0.95}",
+            "optimizer: beta2 is read by adam, adamw, lamb, not by sgd",
+        ),
         ("optimizer: {learning_rate: .inf}", "finite number (is inf)"),
         ("optimizer: {epsilon: .nan}", "finite number (is nan)"),
         ("optimizer: {epsilon: '1_0'}", "valid number (is '1_0')"),

@@ -152,6 +152,25 @@ LearningRate = Annotated[
 ]
 
 
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from None
+    return text
+
+
+# The keys that only some update rules read.
+_RULES = {
+    "momentum": ("momentum",),
+    "rmsprop_decay": ("rmsprop",),
+    "rmsprop_momentum": ("rmsprop",),
+    "beta1": ("adam", "adamw", "lamb"),
+    "beta2": ("adam", "adamw", "lamb"),
+    "epsilon": ("adam", "adamw", "lamb", "rmsprop"),
+}
+
+
 def _loss_scale(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value == "dynamic" or (is_number and 0 < value < float("inf")):
@@ -176,7 +195,7 @@ class OptimizerParams(_Section):
     beta2: Float = Field(0.999, ge=0, lt=1)
     epsilon: Float = Field(1e-8, gt=0)
     weight_decay_rate: Float = Field(0.0, ge=0)
-    exclude_from_weight_decay: list[str] = []
+    exclude_from_weight_decay: list[Annotated[str, AfterValidator(_regex)]] = []
     max_gradient_norm: Float = Field(0.0, ge=0)
     max_gradient_value: Float = Field(0.0, ge=0)
     grad_accum_steps: PositiveInt = 1
@@ -194,6 +213,19 @@ class OptimizerParams(_Section):
             raise ValueError(
                 "max_gradient_norm and max_gradient_value are both set; keep one"
             )
+        if self.min_loss_scale > self.max_loss_scale:
+            raise ValueError(
+                f"min_loss_scale {self.min_loss_scale:g} is above max_loss_scale "
+                f"{self.max_loss_scale:g}"
+            )
+        for key, rules in _RULES.items():
+            # Defaults may stand there: a saved params_train.yaml has all of them.
+            given = getattr(self, key) != type(self).model_fields[key].default
+            if given and self.optimizer_type not in rules:
+                raise ValueError(
+                    f"{key} is read by {', '.join(rules)}, not by "
+                    f"{self.optimizer_type}; remove it"
+                )
         if isinstance(self.learning_rate, list):
             for schedule in self.learning_rate[:-1]:
                 known = getattr(schedule, "steps", None) or isinstance(schedule, Cosine)
