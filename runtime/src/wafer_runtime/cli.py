@@ -57,7 +57,8 @@ def _compiled(args: argparse.Namespace) -> "Compiled":
             "the folder of a project"
         )
     sys.path.insert(0, str(Path.cwd()))
-    params = load_params(args.params, _set_defaults(), {"model_dir": args.model_dir})
+    overrides = {"model_dir": args.model_dir, "validate_only": True}
+    params = load_params(args.params, _set_defaults(), overrides)
     console.import_tensorflow()
     from data import input_fn  # type: ignore[import-not-found]
     from model import model_fn  # type: ignore[import-not-found]

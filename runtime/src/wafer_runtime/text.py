@@ -36,11 +36,18 @@ class ByteTokenizer:
 class WordPieceTokenizer:
     """Word pieces, learnt from the text once and kept in a file.
 
-    texts: to learn from, if the file is not there yet. Uses the package `tokenizers`.
+    texts: to learn from, if the file is not there yet; it is written if `keep`. Uses
+    the package `tokenizers`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], texts: Any, vocab_size: int):
-        self._tokenizer = _word_pieces(Path(path), texts, vocab_size)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        texts: Any,
+        vocab_size: int,
+        keep: bool = True,
+    ):
+        self._tokenizer = _word_pieces(Path(path), texts, vocab_size, keep)
         self.vocab_size = self._tokenizer.get_vocab_size()
         if self.vocab_size > vocab_size:
             raise ParamsError(
@@ -57,7 +64,7 @@ class WordPieceTokenizer:
         return str(self._tokenizer.decode([int(token) for token in tokens]))
 
 
-def _word_pieces(path: Path, texts: Any, vocab_size: int) -> Any:
+def _word_pieces(path: Path, texts: Any, vocab_size: int, keep: bool) -> Any:
     import tokenizers
     from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -74,6 +81,8 @@ def _word_pieces(path: Path, texts: Any, vocab_size: int) -> Any:
         vocab_size=vocab_size, special_tokens=special, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
+    if not keep:
+        return tokenizer
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     tokenizer.save(str(partial))
