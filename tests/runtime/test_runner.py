@@ -163,11 +163,28 @@ def test_a_mode_and_an_end_are_needed(params, run):
 
 
 @pytest.mark.parametrize("mode", ["eval", "eval_all", "predict"])
-def test_without_a_checkpoint_there_is_nothing_to_evaluate(run, mode):
+def test_without_a_checkpoint_there_is_nothing_to_evaluate(run, mode, tmp_path):
     code, err = run("-m", mode)
     assert code == 1
     assert "holds no checkpoint to load. Run --mode train first" in err
     assert "Traceback" not in err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag", "modes"),
+    [
+        ("eval", "--steps", "train"),
+        ("predict", "--max_steps", "train or train_and_eval"),
+        ("predict", "--eval_steps", "eval or eval_all or train_and_eval"),
+        ("train", "--eval_steps", "eval or eval_all or train_and_eval"),
+        ("train_and_eval", "--steps", "train"),
+    ],
+)
+def test_a_flag_that_the_mode_does_not_read_is_refused(run, params, mode, flag, modes):
+    code, err = run("-m", mode, flag, "3")
+    told = f"Error: {flag} is for --mode {modes}, not for --mode {mode}\n"
+    assert (code, err) == (2, told)
 
 
 def test_a_mistake_in_model_fn_is_shown_with_its_lines(run):

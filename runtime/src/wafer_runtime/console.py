@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 the run failed; 2 nothing was run (flags, params.yaml, not
 available); 3 the model does not map to the wafer; 130 and 143 stopped by Ctrl-C or
-SIGTERM, after saving a checkpoint.
+SIGTERM, a training that had begun after saving a checkpoint.
 """
 
 import argparse
@@ -22,8 +22,8 @@ log = logging.getLogger("wafer_runtime")
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 failed; 2 nothing was run (flags, params, not available); "
-    "3 the model does not map to the wafer; 130/143 stopped by Ctrl-C/SIGTERM after "
-    "saving a checkpoint."
+    "3 the model does not map to the wafer; 130/143 stopped by Ctrl-C/SIGTERM, a "
+    "training that had begun after saving a checkpoint."
 )
 _NOTICE = re.compile(
     rb"I0000 |WARNING: All log messages before absl::|To enable the fo"
@@ -55,7 +55,7 @@ def exit_code_of(action: Callable[[], None]) -> int:
         )
         return stop.exit_code
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        print("Stopped; there was no training to save.", file=sys.stderr)
         return 130
     except Exception as error:
         # Code of the user's on the way makes it the user's; else it is a bug of ours,

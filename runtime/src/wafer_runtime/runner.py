@@ -22,6 +22,13 @@ log = logging.getLogger("wafer_runtime")
 
 UserFn = Callable[..., Any]
 MODES = get_args(Mode)
+_TRAINS = ("train", "train_and_eval")
+# The flags that only some modes read.
+_FLAGS = {
+    "steps": ("train",),
+    "max_steps": _TRAINS,
+    "eval_steps": ("eval", "eval_all", "train_and_eval"),
+}
 # What the engine will do; each flag with the runconfig key that can also ask for it.
 _NOT_YET = {
     "cs_ip": "--cs_ip (running on a wafer, real or simulated)",
@@ -44,6 +51,7 @@ def main(
 
     def action() -> None:
         params = load_params(args.params, set_defaults, _overrides(args))
+        _check_flags(args, params["runconfig"]["mode"])
         _check(params)
         console.import_tensorflow()
         run(*load_model(), params)
@@ -71,6 +79,8 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
         estimator = CerebrasEstimator(model_fn, config=config, params=params)
         estimator.compile(input_fn, validate_only=True, mode=_COMPILED[mode])
         return
+    if mode not in _TRAINS:
+        _require_checkpoint(model_dir)
     try:
         model_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -117,14 +127,12 @@ def _train(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> 
 
 
 def _eval(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
-    _require_checkpoint(estimator)
     estimator.evaluate(input_fn, steps=runconfig["eval_steps"])
 
 
 def _eval_all(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
     from wafer_runtime.estimator import all_checkpoints
 
-    _require_checkpoint(estimator)
     for path in all_checkpoints(estimator.model_dir):
         estimator.evaluate(
             input_fn, steps=runconfig["eval_steps"], checkpoint_path=path
@@ -150,7 +158,6 @@ def _train_and_eval(
 def _predict(estimator: "CerebrasEstimator", input_fn: UserFn, _: Any) -> None:
     from wafer_runtime.estimator import save_predictions
 
-    _require_checkpoint(estimator)
     path = Path(estimator.model_dir, "predict", "outputs.npz")
     count = save_predictions(path, estimator.predict(input_fn))
     log.info("Saved the predictions of %d samples to %s", count, path)
@@ -175,10 +182,12 @@ _COMPILED = {
 }
 
 
-def _require_checkpoint(estimator: "CerebrasEstimator") -> None:
-    if estimator.latest_checkpoint() is None:
+def _require_checkpoint(model_dir: Path) -> None:
+    from wafer_runtime.estimator import all_checkpoints
+
+    if not all_checkpoints(str(model_dir)):
         raise CheckpointError(
-            f"{estimator.model_dir}: holds no checkpoint to load. "
+            f"{model_dir}: holds no checkpoint to load. "
             "Run --mode train first, or name another folder with --model_dir."
         )
 
@@ -214,12 +223,20 @@ def _check(params: dict[str, Any]) -> None:
     if runconfig["validate_only"]:
         return
     bound = runconfig["max_steps"] or (mode == "train" and runconfig["steps"])
-    if mode in ("train", "train_and_eval") and not bound:
+    if mode in _TRAINS and not bound:
         raise ParamsError(
             f"--mode {mode} does not say how long: give --max_steps N (in all)"
             + (" or --steps N (more)" if mode == "train" else "")
             + ", or set it under runconfig:"
         )
+
+
+def _check_flags(args: argparse.Namespace, mode: str | None) -> None:
+    for flag, modes in _FLAGS.items():
+        if mode and getattr(args, flag) is not None and mode not in modes:
+            raise ParamsError(
+                f"--{flag} is for --mode {' or '.join(modes)}, not for --mode {mode}"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
