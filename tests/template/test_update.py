@@ -161,6 +161,40 @@ def test_back_from_a_blank_model(tmp_path, repository, cli, run):
     assert (recorded["model"], recorded["data"]) == ("mlp", "digits")
 
 
+def test_what_the_owner_edited_stays_when_the_new_answers_have_no_such_file(
+    tmp_path, repository, cli, run, read
+):
+    path = repository.render(tmp_path / "project", model="encoder", data="tfrecord")
+    project = Project(path, cli, run)
+    mine = {"write_data.py", "configs/bert_base.yaml", "configs/params.yaml"}
+    for name in mine:
+        with (path / name).open("a") as file:
+            file.write("# Mine.\n")
+    project.commit()
+    before = read(path)
+    project.update("-d", "model=mlp", "-d", "data=digits")
+    after = read(path)
+    assert {name: after[name] for name in mine} == {name: before[name] for name in mine}
+    recorded = yaml.safe_load(after[".copier-answers.yml"])
+    assert (recorded["model"], recorded["data"]) == ("mlp", "digits")
+
+
+def test_a_model_that_the_data_are_not_for_is_refused(
+    tmp_path, repository, cli, run
+):
+    path = repository.render(tmp_path / "project", model="mlp", data="csv")
+    project = Project(path, cli, run)
+    done = project.update("-d", "model=cnn", expect=1)
+    assert done.stderr.splitlines()[-1] == (
+        "ValueError: Validation error for question 'data': "
+        '"csv" is not one of digits, images, npz, tfds, tfrecord; for example digits'
+    )
+    assert not project.git("status", "--porcelain")
+    project.update("-d", "model=cnn", "-d", "data=npz")
+    recorded = yaml.safe_load((path / ".copier-answers.yml").read_text())
+    assert (recorded["model"], recorded["data"]) == ("cnn", "npz")
+
+
 def test_a_wrong_answer_changes_nothing(project):
     done = project.update("-d", "model=rnn", expect=1)
     assert '"rnn" is not one of mlp, cnn, unet' in done.stderr
