@@ -64,7 +64,8 @@ def project(tmp_path, render, python):
         kind = {} if data == "blank" else {"data": data}
         path = render(tmp_path / "project", model=model, **kind, **answers)
         if (path / "write_data.py").exists():
-            python("write_data.py", "data", cwd=path)
+            done = python("write_data.py", "data", cwd=path)
+            assert done.stderr == ""
         return path
 
     return make

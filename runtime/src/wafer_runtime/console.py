@@ -68,12 +68,13 @@ def exit_code_of(action: Callable[[], None]) -> int:
     return 0
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow without its notices, and keep its warnings to itself."""
+def import_tensorflow() -> Any:
+    """TensorFlow, imported without its notices; its warnings it keeps to itself."""
     with _start_up_notices_hidden():
         import tensorflow
     # Its warnings are about its own deprecated parts, which this package stands on.
     tensorflow.get_logger().setLevel(logging.ERROR)
+    return tensorflow
 
 
 def log_to_stderr() -> None:
