@@ -66,6 +66,8 @@ def test_the_exported_errors_are_these():
         "CheckpointError",
         "ContractError",
         "DatasetEndedError",
+        "DeadlockError",
+        "FabricError",
         "FillThisInError",
         "InputFnError",
         "KerasVersionError",

@@ -12,6 +12,8 @@ Exception
       │    ├── ModelFnError
       │    └── FillThisInError   a generated blank was run before it was written
       ├── MappingError           exit code 3: the model does not map to the wafer
+      ├── FabricError            a program for the fabric is wrong, or failed on it
+      │    └── DeadlockError     PEs wait for one another, or wavelets for nobody
       ├── CheckpointError        a checkpoint is missing, damaged or of another model
       └── TrainingError          a step failed
            ├── NonFiniteLossError
@@ -89,6 +91,14 @@ class MappingError(WaferError):
 
 class CheckpointError(WaferError, ValueError):
     """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+class FabricError(WaferError):
+    """A route, a program or a run of the simulated fabric; names PE, color, cycle."""
+
+
+class DeadlockError(FabricError):
+    """Nothing moves and something waits; the message lists PEs, colors and queues."""
 
 
 class TrainingError(WaferError):

@@ -1,0 +1,127 @@
+"""What went wrong in a run, in words: places, colors, cycles."""
+
+from typing import Any
+
+import numpy as np
+
+from wafer_runtime.simulator import isa, state
+from wafer_runtime.simulator.layout import Layout
+from wafer_runtime.simulator.machine import PORTS
+from wafer_runtime.simulator.state import Machine
+
+_MOST_TOLD = 8
+_NAMES = {"N": "north", "E": "east", "S": "south", "W": "west", "R": "ramp"}
+
+
+def of_fault(layout: Layout, machine: Machine) -> str:
+    """The message for what stopped the run."""
+    fault = machine.fault
+    code, p, color = (int(fault[k]) for k in (state.CODE, state.WHERE, state.COLOR))
+    detail, cycle = int(fault[state.DETAIL]), int(machine.clock[state.CYCLE])
+    where = f"cycle {cycle}, PE {_at(layout, p)}"
+    if code == state.NO_ROUTE and color != state.NONE:
+        return (
+            f"{where}: a wavelet of color {color} is sent {_NAMES[PORTS[detail]]}, "
+            "where no route leads: route the color there, or let the PE's program "
+            "receive it"
+        )
+    if code == state.ENDLESS:
+        return f"{where}: its tasks run on and on without a vector instruction"
+    row = int(fault[state.ROW])
+    instruction = f"{where}: {_instruction(layout, machine, p, row)}"
+    if code == state.NO_ROUTE:
+        color = _program(layout, machine, p).endpoints[detail][0]
+        return (
+            f"{instruction} sends color {color} where no route leads: its router takes "
+            'none from the ramp (route "R->...")'
+        )
+    if code == state.COLOR_TWICE:
+        return (
+            f"{instruction}: color {color} is used twice, another thread of the PE "
+            "uses it in the same direction; use another color, or wait for that thread"
+        )
+    size = int(machine.code[row]["high"][color] - machine.code[row]["low"][color])
+    name = _array_name(layout, machine, row, color)
+    return f"{instruction} accesses element {detail} of {name}, which has {size}"
+
+
+def of_waits(layout: Layout, machine: Machine) -> str:
+    """What waits although nothing moves; empty when all is done."""
+    threads = np.argwhere(machine.threads["row"] != state.NONE)
+    waits = [_thread(layout, machine, int(p), int(s)) for p, s in threads[:_MOST_TOLD]]
+    total = len(threads)
+    running = machine.pes["program"] != state.NONE
+    stuck = np.flatnonzero(running & (machine.pes["ready"] > 0))
+    total += stuck.size
+    for p in stuck[:_MOST_TOLD]:
+        ready = int(machine.pes[p]["ready"])
+        tasks = _program(layout, machine, int(p)).tasks
+        names = [t.name for t in tasks if ready >> t.number & 1]
+        waits.append(f"PE {_at(layout, int(p))}: activated but blocked: {names}")
+    queues = np.flatnonzero(machine.queues["count"])
+    total += queues.size
+    waits += [_queue(layout, machine.queues[q]) for q in queues[:_MOST_TOLD]]
+    if not waits:
+        return ""
+    more = f"\n  and {total - len(waits)} more" if total > len(waits) else ""
+    cycle = int(machine.clock[state.CYCLE])
+    return (
+        f"deadlock: nothing moves after cycle {cycle}\n  " + "\n  ".join(waits) + more
+    )
+
+
+def _at(layout: Layout, p: int) -> str:
+    return f"({p % layout.width}, {p // layout.width})"
+
+
+def _program(layout: Layout, machine: Machine, p: int) -> Any:
+    return layout.programs[int(machine.pes[p]["program"])]
+
+
+def _instruction(layout: Layout, machine: Machine, p: int, at: int) -> str:
+    """Program, task and instruction of a row of the code."""
+    program = _program(layout, machine, p)
+    entries = machine.tasks[machine.pes[p]["program"]]["entry"]
+    task = max(
+        (t for t in program.tasks if entries[t.number] <= at), key=lambda t: t.number
+    )
+    name = isa.NAMES.get(int(machine.code[at]["op"]), "control")
+    number = at - int(entries[task.number])
+    return (
+        f"program {program.name!r}, task {task.name!r}, instruction {number} ({name})"
+    )
+
+
+def _array_name(layout: Layout, machine: Machine, at: int, k: int) -> str:
+    row = machine.code[at]
+    return next(
+        f"array {a.name!r}"
+        for a in layout.memory.arrays
+        if a.offset == row["low"][k] and isa.type_of(a.dtype) == row["type"]
+    )
+
+
+def _thread(layout: Layout, machine: Machine, p: int, slot: int) -> str:
+    """Which streams a thread waits for."""
+    thread = machine.threads[p, slot]
+    row = machine.code[thread["row"]]
+    waits = []
+    for k in range(3):
+        if row["kind"][k] != isa.FABRIC:
+            continue
+        queue = machine.queues[thread["at"][k]]
+        if k == 0 and queue["count"] >= queue["capacity"]:
+            waits.append(f"room to send color {queue['color']}")
+        elif k > 0 and queue["count"] == 0:
+            waits.append(f"a wavelet of color {queue['color']}")
+    done = f"{thread['done']} of {thread['length']} elements done"
+    what = _instruction(layout, machine, p, int(thread["row"]))
+    return f"PE {_at(layout, p)}: {what}, {done}, waits for {' and '.join(waits)}"
+
+
+def _queue(layout: Layout, queue: Any) -> str:
+    """What a queue holds."""
+    side = "input queue" if queue["route"] == state.NONE else "router"
+    port = _NAMES[PORTS[queue["port"]]]
+    held = f"{queue['count']} of {queue['capacity']} wavelets of color {queue['color']}"
+    return f"PE {_at(layout, int(queue['pe']))}: {side} holds {held} from the {port}"

@@ -1,0 +1,80 @@
+"""Run a layout: put values into memories, run the clock, take values out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wafer_runtime.errors import DeadlockError, FabricError
+from wafer_runtime.simulator import diagnosis, engine, state
+from wafer_runtime.simulator.layout import Layout, Where
+from wafer_runtime.simulator.linking import link
+from wafer_runtime.simulator.machine import indices
+from wafer_runtime.simulator.memory import Array
+
+# Cycles between two looks at the keyboard: Ctrl-C does not reach compiled loops.
+_SLICE_CYCLES = 1 << 14
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run took: cycles up to the last step of a PE, and wavelets.
+
+    `sent` by PEs and `copied` by multicasts, together, are those `received` by PEs;
+    `hops` are traversals of links between routers, `steps` those of PEs' threads.
+    """
+
+    cycles: int
+    sent: int
+    copied: int
+    received: int
+    hops: int
+    steps: int
+
+
+class Fabric:
+    """The PEs and routers of a layout, switched on."""
+
+    def __init__(self, layout: Layout):
+        self._layout = layout
+        self._machine = link(layout)
+
+    def write(
+        self, array: Array, values: ArrayLike, x: Where = 0, y: Where = 0
+    ) -> None:
+        """Set an array in a rectangle of PEs; `values` broadcast to [y, x, length]."""
+        self._elements(array, x, y)[...] = values
+
+    def read(self, array: Array, x: Where = 0, y: Where = 0) -> NDArray[np.generic]:
+        """A copy of an array in a rectangle of PEs: [y, x, length]."""
+        return self._elements(array, x, y).copy()
+
+    def run(self) -> Run:
+        """Run until nothing moves.
+
+        FabricError when a PE or router cannot go on; DeadlockError when something
+        still waits although nothing moves.
+        """
+        machine, clock = self._machine, self._machine.clock
+        while clock[state.AWAKE] or clock[state.SCHEDULED]:
+            engine.run(machine, clock[state.CYCLE] + _SLICE_CYCLES)
+            if machine.fault[state.CODE]:
+                raise FabricError(diagnosis.of_fault(self._layout, machine))
+        waits = diagnosis.of_waits(self._layout, machine)
+        if waits:
+            raise DeadlockError(waits)
+        return Run(
+            cycles=int(clock[state.LAST_STEP]) + 1,
+            sent=int(clock[state.SENT]),
+            copied=int(clock[state.COPIED]),
+            received=int(clock[state.RECEIVED]),
+            hops=int(clock[state.HOPS]),
+            steps=int(clock[state.STEPS]),
+        )
+
+    def _elements(self, array: Array, x: Where, y: Where) -> NDArray[np.generic]:
+        layout = self._layout
+        memory = self._machine.words32.view(array.dtype)
+        grid = memory.reshape(layout.height, layout.width, -1)
+        rows, columns = indices(y, layout.height, "y"), indices(x, layout.width, "x")
+        return grid[rows, columns, array.offset : array.offset + array.length]

@@ -1,0 +1,70 @@
+"""What programs compile into: one record an instruction, shared with the interpreter.
+
+A vector instruction has three operands: 0 the destination, 1 and 2 the sources. An
+operand is in memory (element `start + k * stride`, and the value of a register more), a
+fabric stream (`start` is an endpoint of the program), a register or a constant.
+"""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from wafer_runtime.errors import FabricError
+
+NONE = -1
+# Kinds of operands.
+UNUSED, MEMORY, FABRIC, REGISTER, CONSTANT = range(5)
+# Types of elements.
+F32, F16, I32 = range(3)
+# Vector instructions: destination <- f(source 1, source 2).
+MOV, ADD, SUB, MUL, MAC, DIV, MAX, MIN, EXP = range(9)
+# Control instructions, which take no cycle: see `Task` for what each does.
+END, ACTIVATE, BLOCK, UNBLOCK, SET, ROTATE, JUMP_IF, JUMP_UNLESS = range(16, 24)
+# Whose switches a wavelet moves: nobody's, its own router's, each router's it leaves.
+KEEP, ADVANCE_OWN, ADVANCE_ALL = range(3)
+
+NAMES = {MOV: "mov", ADD: "add", SUB: "sub", MUL: "mul", MAC: "mac", DIV: "div"}
+NAMES |= {MAX: "max", MIN: "min", EXP: "exp"}
+
+_TYPES = {np.dtype("f4"): F32, np.dtype("f2"): F16, np.dtype("i4"): I32}
+
+instruction_t = np.dtype(
+    [
+        ("op", "u1"),
+        ("type", "u1"),
+        ("thread", "i1"),  # 0: the task waits for it
+        ("then", "i1"),  # task to activate when done
+        ("switch", "u1"),  # what the last wavelet sent does to switches
+        ("length_register", "i1"),
+        ("length", "i4"),
+        ("kind", "u1", 3),
+        ("register", "i1", 3),
+        ("start", "i4", 3),
+        ("stride", "i4", 3),
+        ("low", "i4", 3),  # the array's elements are from low ...
+        ("high", "i4", 3),  # ... up to, not including, high
+        ("reads", "i1"),  # of memory, an element or a group of them
+        ("writes", "i1"),
+        ("width", "i1"),  # elements a cycle
+        ("value", "i4"),  # of control instructions
+        ("target", "i4"),
+    ],
+    align=True,
+)
+
+
+def type_of(dtype: DTypeLike) -> int:
+    """F32, F16 or I32; FabricError for any other dtype."""
+    found = _TYPES.get(np.dtype(dtype))
+    if found is None:
+        raise FabricError(
+            f"dtype {np.dtype(dtype)}: a PE computes in float32, float16 and int32"
+        )
+    return found
+
+
+def bits_of(value: float, dtype: DTypeLike) -> int:
+    """The 32-bit word of a constant of that dtype, as a signed integer."""
+    word = np.zeros(4, np.uint8)
+    raw = np.array([value], dtype).view(np.uint8)
+    word[: raw.size] = raw
+    return int(word.view(np.int32)[0])

@@ -1,0 +1,488 @@
+"""PEs and routers: timing, values, arbitration, and every way to go wrong."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from wafer_runtime.errors import DeadlockError, FabricError
+from wafer_runtime.simulator.fabric import Fabric
+from wafer_runtime.simulator.layout import Layout
+from wafer_runtime.simulator.machine import FabricConfig
+from wafer_runtime.simulator.memory import receive, send
+from wafer_runtime.simulator.program import Program
+
+EVERY = slice(None)
+TYPES = ("float32", "float16", "int32")
+
+
+def program_of(name, write):
+    program = Program(name)
+    write(program, program.task(start=True))
+    return program
+
+
+def sender(color, x, **keywords):
+    return program_of("sender", lambda _, t: t.mov(send(color), x, **keywords))
+
+
+def receiver(color, x):
+    return program_of("receiver", lambda _, t: t.mov(x, receive(color)))
+
+
+def message(pes, wavelets, **config):
+    """A layout in which PE 0 sends to the last of a row."""
+    layout = Layout(pes, 1, FabricConfig(**config))
+    x = layout.array("x", wavelets)
+    layout.route(3, "R->E", x=0)
+    layout.route(3, "W->E", x=slice(1, pes - 1))
+    layout.route(3, "W->R", x=pes - 1)
+    layout.place(sender(3, x), x=0)
+    layout.place(receiver(3, x), x=pes - 1)
+    return layout, x
+
+
+@pytest.mark.parametrize("ramp", [1, 2, 5])
+@pytest.mark.parametrize("pes", [2, 3, 40])
+@pytest.mark.parametrize("wavelets", [1, 2, 300])
+def test_a_message_takes_the_published_time(pes, wavelets, ramp):
+    layout, x = message(pes, wavelets, ramp_latency_cycles=ramp)
+    fabric = Fabric(layout)
+    fabric.write(x, np.arange(wavelets), x=0)
+    run = fabric.run()
+    assert run.cycles == wavelets + pes + 2 * ramp
+    assert run.sent == run.received == wavelets
+    assert run.hops == wavelets * (pes - 1)
+    assert (fabric.read(x, x=pes - 1) == np.arange(wavelets)).all()
+
+
+def test_two_halves_travel_in_a_wavelet():
+    layout = Layout(2, 1)
+    x = layout.array("x", 7, "float16")
+    layout.route(0, "R->E", x=0)
+    layout.route(0, "W->R", x=1)
+    layout.place(sender(0, x), x=0)
+    layout.place(receiver(0, x), x=1)
+    fabric = Fabric(layout)
+    fabric.write(x, np.arange(7), x=0)
+    run = fabric.run()
+    assert (run.sent, run.cycles) == (4, 4 + 2 + 4)
+    assert fabric.read(x, x=1).tolist() == [[[0, 1, 2, 3, 4, 5, 6]]]
+
+
+def operands(dtype):
+    generator = np.random.default_rng(1)
+    if dtype == "int32":
+        return generator.integers(-(2**31), 2**31, (3, 4096)).astype(dtype)
+    exponents = 2.0 ** generator.integers(-16, 12, (3, 4096))
+    return (generator.standard_normal((3, 4096)) * exponents).astype(dtype)
+
+
+NUMPY = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+NUMPY |= {"max": np.maximum, "min": np.minimum, "div": np.divide}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "max", "min", "div", "mac"])
+def test_values_are_numpys_to_the_bit(name, dtype):
+    a, b, c = operands(dtype)
+    layout = Layout(1, 1, FabricConfig(memory_bytes=2**16))
+    x, y, z = (layout.array(n, a.size, dtype) for n in "xyz")
+    program = Program("arithmetic")
+    task = program.task(start=True)
+    if name == "mac":
+        scalar = program.register()
+        task.mov(scalar, y[0], dtype=dtype)
+        task.mac(z, x, scalar)
+    else:
+        getattr(task, name)(z, x, y)
+    layout.place(program)
+    fabric = Fabric(layout)
+    for array, values in zip((x, y, z), (a, b, c), strict=True):
+        fabric.write(array, values)
+    fabric.run()
+    with np.errstate(all="ignore"):
+        if name == "mac":
+            want = c + a * b[0]
+        elif name == "div" and dtype == "int32":
+            want = np.trunc(a.astype("f8") / b).astype(dtype)
+        else:
+            want = NUMPY[name](a, b)
+    found = fabric.read(z)[0, 0]
+    np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_exp_is_the_nearest_value(dtype):
+    a = np.linspace(-12, 8, 500).astype(dtype)
+    layout = Layout(1, 1)
+    x = layout.array("x", a.size, dtype)
+    layout.place(program_of("exp", lambda _, t: t.exp(x, x)))
+    fabric = Fabric(layout)
+    fabric.write(x, a)
+    fabric.run()
+    want = np.exp(a.astype("f8")).astype(dtype)
+    np.testing.assert_array_equal(fabric.read(x)[0, 0], want)
+
+
+def test_infinities_and_not_a_number_stay_what_they_are():
+    values = np.array([np.inf, -np.inf, np.nan, 65504, 1e-7, -0.0], "float16")
+    layout = Layout(1, 1)
+    x = layout.array("x", values.size, "float16")
+    layout.place(program_of("double", lambda _, t: t.add(x, x, x)))
+    fabric = Fabric(layout)
+    fabric.write(x, values)
+    fabric.run()
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(fabric.read(x)[0, 0], values + values)
+
+
+@pytest.mark.parametrize(("dtype", "a_cycle"), [("float32", 2), ("float16", 4)])
+def test_vectors_in_memory_go_at_the_rate_of_the_lanes(dtype, a_cycle):
+    layout = Layout(1, 1)
+    x = layout.array("x", 101, dtype)
+    layout.place(program_of("double", lambda _, t: t.add(x, x, x)))
+    assert Fabric(layout).run().cycles == -(-101 // a_cycle)
+
+
+def test_a_microthread_runs_beside_the_task_as_far_as_memory_allows():
+    def run(op):
+        layout = Layout(1, 1)
+        x, y, z = (layout.array(n, 100) for n in "xyz")
+        program = Program("beside")
+        done = program.task("done")
+        done.mov(z[0], 7.0)
+        task = program.task(start=True)
+        task.mov(program.register(), x[0:1].times(50), thread=1, then=done)
+        getattr(task, op)(y, y, x)
+        layout.place(program)
+        fabric = Fabric(layout)
+        cycles = fabric.run().cycles
+        assert fabric.read(z)[0, 0, 0] == 7
+        return cycles
+
+    # A scalar copy reads once: beside a copy of two reads there is no port left for it.
+    alone = 50
+    assert run("add") >= alone + 25
+    layout = Layout(1, 1)
+    x, y = layout.array("x", 100), layout.array("y", 100)
+    program = Program("ports free")
+    task = program.task(start=True)
+    task.mov(program.register(), x[0:1].times(100), thread=1)
+    task.mov(y, x)
+    layout.place(program)
+    assert Fabric(layout).run().cycles == 50
+
+
+def test_tasks_activate_block_and_unblock_one_another():
+    layout = Layout(1, 1)
+    log = layout.array("log", 4, "int32")
+    program = Program("tasks")
+    at = program.register()
+    one, two, last = (program.task(n) for n in ("one", "two", "last"))
+    for number, task in ((1, one), (2, two), (3, last)):
+        task.mov(log[0:1].shifted(at), number)
+        task.rotate(at, 1, 4)
+    two.unblock(one)
+    one.activate(last)
+    start = program.task(start=True)
+    start.block(one)
+    start.activate(one)
+    start.activate(two)
+    layout.place(program)
+    fabric = Fabric(layout)
+    fabric.run()
+    assert fabric.read(log).tolist() == [[[2, 1, 3, 0]]]
+
+
+def test_a_histogram_of_what_arrives():
+    values = np.random.default_rng(0).integers(0, 8, 200)
+    layout = Layout(2, 1)
+    x = layout.array("x", 200, "int32")
+    bins = layout.array("bins", 8, "int32")
+    layout.route(0, "R->E", x=0)
+    layout.route(0, "W->R", x=1)
+    layout.place(sender(0, x), x=0)
+    counter = Program("counter")
+    data, which = counter.on_wavelet(0)
+    count = bins[0:1].shifted(which)
+    data.add(count, count, 1)
+    layout.place(counter, x=1)
+    fabric = Fabric(layout)
+    fabric.write(x, values, x=0)
+    fabric.run()
+    assert (fabric.read(bins, x=1)[0, 0] == np.bincount(values, minlength=8)).all()
+
+
+def test_when_runs_its_instructions_or_not():
+    layout = Layout(2, 1)
+    flag, x = layout.array("flag", 1, "int32"), layout.array("x", 1, "int32")
+    program = Program("when")
+    task, register = program.task(start=True), program.register()
+    task.mov(register, flag[0])
+    with task.when(register):
+        task.add(x, x, 5)
+    task.add(x, x, 1)
+    layout.place(program, x=EVERY)
+    fabric = Fabric(layout)
+    fabric.write(flag, 1, x=1)
+    fabric.run()
+    assert fabric.read(x, x=EVERY).ravel().tolist() == [1, 6]
+
+
+def test_a_switch_lets_two_senders_follow_one_another():
+    layout = Layout(3, 1)
+    x = layout.array("x", 5)
+    y = layout.array("y", 10)
+    layout.route(0, "R->W", x=2)
+    layout.route(0, "R->W", "E->W", x=1)
+    layout.route(0, "E->R", x=0)
+    layout.place(sender(0, x, advance="own"), x=slice(1, 3))
+    layout.place(receiver(0, y), x=0)
+    fabric = Fabric(layout)
+    fabric.write(x, 1, x=1)
+    fabric.write(x, 2, x=2)
+    run = fabric.run()
+    assert fabric.read(y, x=0).ravel().tolist() == [1] * 5 + [2] * 5
+    assert run.cycles == 10 + 2 + 4  # not a cycle is lost in between
+
+
+def test_a_link_is_shared_fairly_and_fully():
+    layout = Layout(4, 1)
+    x = layout.array("x", 400)
+    for color, at in enumerate((0, 1, 2)):
+        layout.route(color, "R->E", x=at)
+        if at < 2:
+            layout.route(color, "W->E", x=slice(at + 1, 3))
+        layout.route(color, "W->R", x=3)
+        layout.place(sender(color, x), x=at)
+    program, order = Program("reader"), layout.array("order", 3, "int32")
+    total = layout.array("total", 3)
+    for color in range(3):
+        done, task = program.task(f"done {color}"), program.task(start=True)
+        done.add(order, order, 1)
+        target = total[color].times(400)
+        task.add(target, target, receive(color), thread=color + 1, then=done)
+    layout.place(program, x=3)
+    fabric = Fabric(layout)
+    fabric.write(x, 1, x=slice(0, 3))
+    run = fabric.run()
+    # The last link carries three streams, a wavelet every cycle.
+    assert 1200 <= run.cycles <= 1200 + 20
+    assert fabric.read(total, x=3).ravel().tolist() == [400, 400, 400]
+
+
+def test_backpressure_loses_nothing():
+    layout, _ = message(5, 100)
+    layout = Layout(5, 1)
+    x, y = layout.array("x", 100), layout.array("y", 100)
+    layout.route(3, "R->E", x=0)
+    layout.route(3, "W->E", x=slice(1, 4))
+    layout.route(3, "W->R", x=4)
+    layout.place(sender(3, x), x=0)
+
+    def late(_, task):
+        task.add(y, y, 0.0)
+        with task.repeat(10):
+            task.add(y, y, 0.0)
+        task.mov(x, receive(3))
+
+    layout.place(program_of("late", late), x=4)
+    fabric = Fabric(layout)
+    fabric.write(x, np.arange(100), x=0)
+    assert fabric.run().cycles == 11 * 50 + 100
+    assert (fabric.read(x, x=4)[0, 0] == np.arange(100)).all()
+
+
+def fails(layout, *words, error=FabricError):
+    with pytest.raises(error) as caught:
+        Fabric(layout).run()
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_wavelet_sent_where_no_route_leads():
+    layout, x = message(3, 4)
+    layout.route(5, "R->E", x=0, y=0)
+    layout.place(sender(5, x), x=1)
+    fails(layout, "PE (1, 0)", "color 5", "no route", "cycle 0")
+
+
+def test_a_wavelet_that_leaves_the_fabric():
+    layout = Layout(3, 1)
+    x = layout.array("x", 4)
+    layout.route(7, "R->E", x=2)
+    layout.place(sender(7, x), x=2)
+    fails(layout, "cycle 3", "PE (2, 0)", "color 7", "east", "no route")
+
+
+def test_a_wavelet_for_a_pe_that_does_not_receive_it():
+    layout = Layout(2, 1)
+    x = layout.array("x", 4)
+    layout.route(1, "R->E", x=0)
+    layout.route(1, "W->R", x=1)
+    layout.place(sender(1, x), x=0)
+    fails(layout, "PE (1, 0)", "color 1", "ramp", "program receive")
+
+
+def test_a_full_memory():
+    layout = Layout(4, 4)
+    layout.array("weights", 12_000)
+    with pytest.raises(FabricError, match=r"memory is full: array 'x' of 289 float32"):
+        layout.array("x", 289)
+    layout.array("x", 288)
+
+
+def test_a_color_with_two_routes():
+    layout = Layout(4, 4)
+    layout.route(2, "R->E", x=slice(0, 3), y=1)
+    with pytest.raises(FabricError, match=r"color 2 is used twice at PE \(2, 1\)"):
+        layout.route(2, "W->E", x=2, y=EVERY)
+
+
+def test_a_color_that_two_threads_use():
+    layout = Layout(2, 1)
+    x = layout.array("x", 4)
+    layout.route(1, "R->E", x=0)
+    layout.route(1, "W->R", x=1)
+    layout.place(receiver(1, x), x=1)
+
+    def twice(_, task):
+        task.mov(send(1), x, thread=1)
+        task.mov(send(1), x, thread=2)
+
+    layout.place(program_of("twice", twice), x=0)
+    fails(layout, "cycle 0", "PE (0, 0)", "color 1 is used twice", "'twice'")
+
+
+@pytest.mark.parametrize(("start", "element"), [(6, 9), (-1, -1)])
+def test_an_access_out_of_range(start, element):
+    layout = Layout(2, 2)
+    x = layout.array("x", 8)
+    layout.array("beyond", 8)
+
+    def walk(program, task):
+        at = program.register()
+        task.mov(x, 0.0)
+        task.set(at, start)
+        task.mov(x[0:4].shifted(at), 1.0)
+
+    layout.place(program_of("walk", walk), x=1, y=1)
+    fails(layout, "cycle 4", "PE (1, 1)", f"element {element} of array 'x'", "has 8")
+
+
+def test_tasks_that_never_pause():
+    layout = Layout(1, 1)
+    program = Program("spin")
+    task = program.task(start=True)
+    task.activate(task)
+    layout.place(program)
+    fails(layout, "PE (0, 0)", "on and on")
+
+
+def test_a_receiver_whose_wavelets_never_come():
+    layout = Layout(2, 1)
+    x, y = layout.array("x", 4), layout.array("y", 6)
+    layout.route(9, "R->E", x=0)
+    layout.route(9, "W->R", x=1)
+    layout.place(sender(9, x), x=0)
+    layout.place(receiver(9, y), x=1)
+    fails(
+        layout, "deadlock", "PE (1, 0)", "4 of 6 elements", "wavelet of color 9",
+        error=DeadlockError,
+    )  # fmt: skip
+
+
+def test_two_pes_that_send_before_they_receive():
+    layout = Layout(2, 1)
+    x = layout.array("x", 50)
+    layout.route(0, "R->E", x=0)
+    layout.route(0, "W->R", x=1)
+    layout.route(1, "R->W", x=1)
+    layout.route(1, "E->R", x=0)
+    for at in (0, 1):
+
+        def both(_, task, at=at):
+            task.mov(send(at), x)
+            task.mov(x, receive(1 - at))
+
+        layout.place(program_of("both", both), x=at)
+    fails(
+        layout, "deadlock", "PE (0, 0)", "PE (1, 0)", "room to send color 0",
+        "room to send color 1", "2 of 2 wavelets of color 1 from the east",
+        error=DeadlockError,
+    )  # fmt: skip
+
+
+def test_wavelets_that_nobody_takes():
+    layout = Layout(2, 1)
+    x, y = layout.array("x", 4), layout.array("y", 3)
+    layout.route(0, "R->E", x=0)
+    layout.route(0, "W->R", x=1)
+    layout.place(sender(0, x), x=0)
+    layout.place(receiver(0, y), x=1)
+    fails(layout, "deadlock", "input queue holds 1 of 4", error=DeadlockError)
+
+
+def test_a_task_that_stays_blocked():
+    layout = Layout(1, 1)
+    program = Program("blocked")
+    never = program.task("never")
+    task = program.task(start=True)
+    task.block(never)
+    task.activate(never)
+    layout.place(program)
+    fails(layout, "deadlock", "activated but blocked: ['never']", error=DeadlockError)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda g, x: g.route(24, "R->E"), "color 24: the routers have 0 to 23"),
+        (lambda g, x: g.route(0, "R-E"), "FROM->TO"),
+        (lambda g, x: g.route(0, *["R->E"] * 5), "5 switch positions: 1 to 4"),
+        (lambda g, x: g.route(0, "R->E", x=4), "x = 4 reaches outside"),
+        (lambda g, x: g.array("y", 2, "float64"), "float64"),
+        (lambda g, x: g.place(receiver(30, x)), "color 30"),
+        (lambda g, x: x[0:9], r"x\[0:9:1\] reaches outside"),
+        (lambda g, x: sender(0, x, length=3), r"lengths \[3, 8\]"),
+        (lambda g, x: program_of("p", lambda _, t: t.mac(x, x, x)), "three reads"),
+        (lambda g, x: program_of("p", lambda _, t: t.mov(receive(1), x)), "is a dest"),
+        (lambda g, x: program_of("p", lambda _, t: t.mov(send(1), 1.0)), "length"),
+        (lambda g, x: program_of("p", lambda _, t: t.mov(1.0, x)), "destination"),
+        (lambda g, x: [g.place(sender(0, x)), g.place(sender(0, x))], "which runs"),
+        (
+            lambda g, x: program_of("p", lambda _, t: t.add(x, receive(1), receive(1))),
+            "the same stream twice",
+        ),
+        (lambda g, x: Layout(0, 1), "at least 1 x 1"),
+        (lambda g, x: FabricConfig(router_depth=1), "router_depth is 1: at least 2"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_the_first_cycle(make, words):
+    layout = Layout(4, 4)
+    x = layout.array("x", 8)
+    with pytest.raises(FabricError, match=words):
+        make(layout, x)
+
+
+def test_more_queues_threads_or_registers_than_a_pe_has():
+    layout = Layout(1, 1)
+    x = layout.array("x", 8)
+
+    def refused(write, words):
+        with pytest.raises(FabricError, match=words):
+            layout.place(program_of("greedy", write))
+
+    refused(lambda _, t: [t.mov(x, receive(c)) for c in range(9)], "9 colors received")
+    refused(lambda _, t: [t.mov(send(c), x) for c in range(7)], "7 colors sent")
+    refused(lambda _, t: t.mov(x, 0.0, thread=9), "9 microthreads, a PE has 8")
+    refused(lambda p, _: [p.register() for _ in range(17)], "17 registers")
+
+
+def test_the_engine_does_not_need_tensorflow():
+    code = (
+        "import wafer_runtime.simulator.collectives, wafer_runtime.simulator.fabric\n"
+        "import sys; assert 'tensorflow' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
