@@ -97,9 +97,11 @@ def test_it_learns_the_digits(project, python, optimizer, mixed_precision):
 @pytest.mark.parametrize(
     ("model", "data"),
     [
-        ("mlp", "digits"),
+        ("mlp", "csv"),
         ("cnn", "digits"),
+        ("cnn", "images"),
         ("unet", "digits"),
+        ("unet", "tfrecord"),
         ("encoder", "text"),
         ("decoder", "text"),
     ],
@@ -108,8 +110,7 @@ def test_it_reaches_what_its_readme_says(project, python, model, data):
     path = project(model, data)
     text = " ".join((path / "README.md").read_text().split())
     metric, least = re.search(r"end with `(\w+)` of at least ([0-9.]+)", text).groups()
-    python("run.py", "--mode", "train", cwd=path)
-    done = python("run.py", "--mode", "eval", cwd=path)
+    done = python("-c", EVERY_MODE, "-m train", "-m eval", cwd=path)
     [value] = re.findall(rf"[ ,]{metric} = ([0-9.]+)", done.stderr)
     assert float(value) >= float(least)
 
