@@ -103,6 +103,26 @@ def test_each_optimizer_follows_its_rule(rule, decay):
     assert after["step"] == 20
 
 
+def rmsprop_with_momentum(g, state, t):
+    state["m"] = 0.5 * state.get("m", 0) + rmsprop(g, state, t)
+    return state["m"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "formula"),
+    [
+        ("adam", {"beta1": 0.5}, lambda *a: adam(*a, beta1=0.5)),
+        ("adamw", {"beta2": 0.9}, lambda *a: adam(*a, beta2=0.9)),
+        ("adam", {"epsilon": 0.1}, lambda *a: adam(*a, epsilon=0.1)),
+        ("rmsprop", {"rmsprop_momentum": 0.5}, rmsprop_with_momentum),
+    ],
+)
+def test_the_settings_of_a_rule_reach_it(monkeypatch, rule, given, formula):
+    monkeypatch.setitem(RULES, rule, formula)
+    history, _ = run(20, optimizer_type=rule, learning_rate=0.1, **given)
+    assert_follows(history, rule)
+
+
 def test_variables_can_be_excluded_from_decay_by_name():
     history, _ = run(
         5,
