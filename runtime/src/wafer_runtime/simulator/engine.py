@@ -10,7 +10,7 @@ from wafer_runtime.simulator.router import route_wavelets
 
 
 def _clock_of(sources: str) -> Any:
-    @compiled.cached
+    @compiled.entry
     def run(m, until):
         busy = len(sources) > 0
         while busy and m.clock[state.CYCLE] < until:

@@ -14,7 +14,7 @@ from wafer_runtime.simulator.values import float_of, float_result, whole_result
 CONTROLS_A_CYCLE = 100_000
 
 
-@compiled.function
+@compiled.inlined
 def fail(m, p, code, color, detail, row):
     """Note what went wrong; the run stops after this cycle."""
     if m.fault[state.CODE] == 0:
@@ -25,7 +25,7 @@ def fail(m, p, code, color, detail, row):
         m.fault[state.ROW] = row
 
 
-@compiled.function
+@compiled.inlined
 def choose_task(m, p, cycle):
     """Start the next task that is activated, or whose wavelet is there, in turns."""
     pe = m.pes[p]
@@ -47,7 +47,7 @@ def choose_task(m, p, cycle):
     return False
 
 
-@compiled.function
+@compiled.inlined
 def in_use(m, p, slot, q):
     """Whether another thread of the PE uses queue q."""
     for other in range(m.threads.shape[1]):
@@ -59,7 +59,7 @@ def in_use(m, p, slot, q):
     return False
 
 
-@compiled.function
+@compiled.inlined
 def issue(m, p, at):
     """Give a vector instruction to its thread; False while that is busy."""
     row = m.code[at]
@@ -96,7 +96,7 @@ def issue(m, p, at):
     return True
 
 
-@compiled.function
+@compiled.inlined
 def control(m, p, row):
     """Execute a control instruction."""
     pe = m.pes[p]
@@ -123,7 +123,7 @@ def control(m, p, row):
     pe.pc += step
 
 
-@compiled.function
+@compiled.inlined
 def advance_task(m, p, cycle):
     """Execute what takes no cycle, up to a vector instruction to wait for."""
     pe = m.pes[p]
@@ -236,7 +236,7 @@ def look_again(m, q, cycle):
             schedule(m, q, ready)
 
 
-@compiled.function
+@compiled.inlined
 def sleep(m, p, cycle):
     """Whatever the PE waits for will wake it: a wavelet, or room in a queue."""
     for slot in range(m.threads.shape[1]):
@@ -253,7 +253,7 @@ def sleep(m, p, cycle):
     m.pes[p].awake = 0
 
 
-@compiled.function
+@compiled.inlined
 def run_pe(m, p, cycle):
     """A cycle of PE p; whether any of its threads took a step."""
     advance_task(m, p, cycle)
@@ -282,7 +282,7 @@ def run_pe(m, p, cycle):
     return moved
 
 
-@compiled.function
+@compiled.inlined
 def run_pes(m, cycle):
     """The PEs' part of a cycle: wake those with wavelets, run all that are awake."""
     slot = cycle & (m.due.size - 1)

@@ -191,7 +191,7 @@ def wait(m, q, to):
         m.queues[to].waiter = q
 
 
-@compiled.function
+@compiled.inlined
 def route_wavelets(m, cycle):
     """The routers' part of a cycle."""
     slot = cycle & (m.due.size - 1)
