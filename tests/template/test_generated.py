@@ -80,17 +80,21 @@ def test_its_own_tests_pass(project, python, model, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("optimizer", "mixed_precision"),
-    [(optimizer, "none") for optimizer in OPTIMIZERS]
-    + [("adam", "float16"), ("adam", "bfloat16")],
+    ("optimizer", "mixed_precision", "steps", "least"),
+    [(optimizer, "none", 1500, 0.97) for optimizer in OPTIMIZERS]
+    # A CPU computes five steps a second in float16.
+    + [("adam", "float16", 200, 0.94), ("adam", "bfloat16", 1500, 0.97)],
 )
-def test_it_learns_the_digits(project, python, optimizer, mixed_precision):
+def test_it_learns_the_digits(
+    project, python, optimizer, mixed_precision, steps, least
+):
     path = project(
         "mlp", "digits", optimizer=optimizer, mixed_precision=mixed_precision
     )
-    done = python("run.py", "--mode", "train_and_eval", cwd=path)
+    words = ("--mode", "train_and_eval", "--max_steps", steps)
+    done = python("run.py", *words, cwd=path)
     accuracies = re.findall(r"accuracy = ([0-9.]+)", done.stderr)
-    assert float(accuracies[-1]) >= 0.97
+    assert float(accuracies[-1]) >= least
 
 
 @pytest.mark.slow
