@@ -160,6 +160,19 @@ def test_rows_of_any_length_and_values_of_any_type(name, p, dtype):
     assert (after == before.sum(axis=1, dtype=dtype)[:, None]).all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (2, 2), (1, 5), (5, 1)])
+@pytest.mark.parametrize("name", list(collectives.REDUCES))
+def test_rectangles_as_small_as_can_be(size, name):
+    def write(phases, x):
+        collectives.allreduce_2d(phases, x, name)
+        # So that a PE alone has something to do as well.
+        phase = phases.add()
+        phase.roles[...] = phase.role(lambda _, task: task.add(x, x, 1.0))
+
+    before, after, _ = execute(*size, 3, write)
+    assert (after == before.sum(axis=(0, 1)) + 1).all()
+
+
 def test_a_chain_rounds_as_numpy_does_in_its_order():
     layout = Layout(7, 1)
     x = layout.array("x", 33, "float16")

@@ -432,7 +432,9 @@ def test_a_task_that_stays_blocked():
     task.block(never)
     task.activate(never)
     layout.place(program)
-    fails(layout, "deadlock", "activated but blocked: ['never']", error=DeadlockError)
+    fails(
+        layout, "deadlock", "activated, but did not run: ['never']", error=DeadlockError
+    )
 
 
 @pytest.mark.parametrize(
@@ -454,6 +456,11 @@ def test_a_task_that_stays_blocked():
         (
             lambda g, x: program_of("p", lambda _, t: t.add(x, receive(1), receive(1))),
             "the same stream twice",
+        ),
+        (lambda g, x: g.array("y", 0), "0 elements"),
+        (
+            lambda g, x: program_of("p", lambda _, t: t.repeat(0).__enter__()),
+            "repeat 0 times: at least once",
         ),
         (lambda g, x: Layout(0, 1), "at least 1 x 1"),
         (lambda g, x: FabricConfig(router_depth=1), "router_depth is 1: at least 2"),

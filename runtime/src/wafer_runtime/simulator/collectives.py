@@ -23,6 +23,11 @@ def rows(phases: Phases) -> Line:
     return Line(phases, "x", phases.layout.width, phases.layout.height)
 
 
+def columns(phases: Phases) -> Line:
+    """All columns of the layout, each with its root at y = 0."""
+    return Line(phases, "y", phases.layout.height, phases.layout.width)
+
+
 def first_column(phases: Phases) -> Line:
     """The column of the rows' roots, with its root at y = 0."""
     return Line(phases, "y", phases.layout.height, 1)
@@ -30,6 +35,8 @@ def first_column(phases: Phases) -> Line:
 
 def broadcast(line: Line, x: Array) -> None:
     """The root's array to all: a message that every router passes on and up."""
+    if line.length == 1:
+        return
     phase, last = line.phases.add(), line.length - 1
     (color,) = line.phases.colors(1)
     line.route(color, "R->A", at=0)
@@ -41,6 +48,9 @@ def broadcast(line: Line, x: Array) -> None:
 
 def broadcast_2d(phases: Phases, x: Array) -> None:
     """From the corner along the first row, and from each of its PEs down."""
+    if 1 in (phases.layout.width, phases.layout.height):
+        broadcast(rows(phases) if phases.layout.height == 1 else columns(phases), x)
+        return
     phase, line = phases.add(), rows(phases)
     (color,) = phases.colors(1)
     right, bottom = line.length - 1, line.across - 1
@@ -92,10 +102,11 @@ def tree(line: Line, x: Array) -> None:
         rounds = _rounds(at, line.length)
         own = _round_of(at, line.length)
         for parity, color in enumerate(colors):
-            hands = ["A->R"] * any(r % 2 == parity for r in rounds)
-            sends = ["R->T"] * (at > 0 and own % 2 == parity)
-            passes = ["A->T"] * (at > 0)
-            line.route(color, *hands, *sends, *passes, at=at)
+            positions = ["A->R"] * any(r % 2 == parity for r in rounds)
+            positions += ["R->T"] * (at > 0 and own % 2 == parity)
+            positions += ["A->T"] * (at > 0)
+            if positions:
+                line.route(color, *positions, at=at)
         write = partial(
             _tree_role, x=x, colors=colors, rounds=rounds, own=own, root=at == 0,
             advance=_advance(at, own, line.length),
@@ -135,11 +146,15 @@ REDUCES = {"star": star, "chain": chain, "tree": tree, "two_phase": two_phase}
 
 def reduce(line: Line, x: Array, name: str = "") -> None:
     """By the algorithm named, or by the one that `costs` finds the fastest."""
+    if line.length == 1:
+        return
     REDUCES[name or costs.best_reduce(*_size(line, x))](line, x)
 
 
 def allreduce(line: Line, x: Array, name: str = "") -> None:
     """By the ring, or by the reduce named and a broadcast, or by the fastest."""
+    if line.length == 1:
+        return
     name = name or costs.best_allreduce(*_size(line, x))
     if name == "ring":
         ring(line, x)

@@ -57,7 +57,7 @@ def of_waits(layout: Layout, machine: Machine) -> str:
         ready = int(machine.pes[p]["ready"])
         tasks = _program(layout, machine, int(p)).tasks
         names = [t.name for t in tasks if ready >> t.number & 1]
-        waits.append(f"PE {_at(layout, int(p))}: activated but blocked: {names}")
+        waits.append(f"PE {_at(layout, int(p))}: activated, but did not run: {names}")
     queues = np.flatnonzero(machine.queues["count"])
     total += queues.size
     waits += [_queue(layout, machine.queues[q]) for q in queues[:_MOST_TOLD]]

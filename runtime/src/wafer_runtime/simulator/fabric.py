@@ -13,7 +13,7 @@ from wafer_runtime.simulator.machine import indices
 from wafer_runtime.simulator.memory import Array
 
 # Cycles between two looks at the keyboard: Ctrl-C does not reach compiled loops.
-_SLICE_CYCLES = 1 << 14
+_SLICE_CYCLES = 1 << 10
 
 
 @dataclass(frozen=True)

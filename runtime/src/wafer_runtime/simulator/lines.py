@@ -48,7 +48,7 @@ class Phases:
             for phase, role in enumerate(kind):
                 if role >= 0:
                     self._writers[phase][role](program, task)
-            if program.endpoints:
+            if task.rows:
                 self.layout.place_where(program, (kind_of == k).reshape(shape))
 
 

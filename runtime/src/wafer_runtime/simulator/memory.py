@@ -99,6 +99,8 @@ class Memory:
     def array(self, name: str, length: int, dtype: np.dtype) -> Array:
         """Reserve `length` elements; FabricError when the memory is full."""
         isa.type_of(dtype)
+        if length < 1:
+            raise FabricError(f"array {name!r} of {length} elements: at least 1")
         nbytes = -(-length * dtype.itemsize // 4) * 4
         if self.used_bytes + nbytes > self._limit_bytes:
             raise FabricError(

@@ -102,12 +102,16 @@ class Task:
     @contextmanager
     def repeat(self, times: int) -> Iterator[None]:
         """Run the instructions of the `with` block `times` (at least 1) times."""
-        counter = self._program.register()
+        if times < 1:
+            raise FabricError(f"{self._place()}: repeat {times} times: at least once")
+        free = self._program.free_counters
+        counter = free.pop() if free else self._program.register()
         self.set(counter, times)
         start = len(self.rows)
         yield
         self.rotate(counter, -1, times + 1)
         self._control(isa.JUMP_IF, counter, target=start - len(self.rows))
+        free.append(counter)
 
     @contextmanager
     def when(self, register: Register) -> Iterator[None]:
@@ -209,10 +213,11 @@ class Task:
             raise self._wrong(op, "three reads of memory, of two: use a register")
 
     def _wrong(self, op: int, what: str) -> FabricError:
-        where = f"program {self._program.name!r}, task {self.name!r}"
-        return FabricError(
-            f"{where}, instruction {len(self.rows)}: {isa.NAMES[op]}: {what}"
-        )
+        return FabricError(f"{self._place()}: {isa.NAMES[op]}: {what}")
+
+    def _place(self) -> str:
+        number = len(self.rows)
+        return f"program {self._program.name!r}, task {self.name!r}, step {number}"
 
 
 class Program:
@@ -226,6 +231,7 @@ class Program:
         self.endpoints: list[tuple[int, bool]] = []
         self.triggers: dict[int, int] = {}
         self.registers = 0
+        self.free_counters: list[Register] = []  # of loops that have ended
 
     def task(self, name: str = "main", start: bool = False) -> Task:
         """A new task; with `start` it is activated before the first cycle."""
