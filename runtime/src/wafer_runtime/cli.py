@@ -1,4 +1,4 @@
-"""The `wafer` command: the kernel library, and what becomes of a project's model."""
+"""The `wafer` command: the kernel library, a project's model, and the placer."""
 
 import argparse
 import sys
@@ -46,6 +46,12 @@ def _graph(args: argparse.Namespace) -> None:
     except OSError as error:
         raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
     print(f"Wrote {len(graph.kernels)} kernels, {len(graph.edges)} edges to {path}")
+
+
+def _place(args: argparse.Namespace) -> None:
+    from wafer_runtime.compiler.place_file import place_file
+
+    print(place_file(args.file, args.output, args.seconds, args.seed, args.iterations))
 
 
 def _compiled(args: argparse.Namespace) -> "Compiled":
@@ -99,9 +105,36 @@ def _parser() -> argparse.ArgumentParser:
     graph = command("graph", _graph, "write the kernel graph, as JSON or a picture")
     graph.add_argument("-o", "--output", metavar="FILE", default="kernel_graph.svg",
                        help="FILE.json or FILE.svg (default: %(default)s)")  # fmt: skip
+    place = command("place", _place, "place the kernels of an ISPD 2020 .kgraph")
+    _add_place_flags(place.add_argument)
     for made in (partition, graph):
         _add_project_flags(made)
     return parser
+
+
+def _add_place_flags(add: Any) -> None:
+    add("file", metavar="FILE.kgraph", help="kernels, edges, fabric and weights")
+    add("-o", "--output", metavar="FILE", required=True,
+        help="the contest's solution file")  # fmt: skip
+    add("--seconds", type=_positive, default=10.0, metavar="N",
+        help="how long to search (default: %(default)g)")  # fmt: skip
+    add("--seed", type=_whole, default=0, metavar="N",
+        help="of the search's random numbers (default: %(default)s)")  # fmt: skip
+    add("--iterations", type=_whole, metavar="N",
+        help="how many to do, instead of --seconds; gives a result again")  # fmt: skip
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
+    return value
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: wanted a whole number, at least 0")
+    return int(text)
 
 
 def _add_project_flags(parser: argparse.ArgumentParser) -> None:
