@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from wafer_runtime.errors import ParamsError, did_you_mean
 from wafer_runtime.schema import SCHEDULES, Params
+from wafer_runtime.yaml_files import read_yaml
 
 
 def load_params(
@@ -29,7 +30,11 @@ def load_params(
     win. `set_defaults` is the model's own hook: it may fill in and check `model:`.
     Returns the sections as nested dicts, defaults filled in. Raises ParamsError.
     """
-    content = _read_yaml(path)
+    content = read_yaml(
+        path,
+        wanted='sections such as "model:" and "runconfig:"',
+        instead="Name another file with --params FILE.",
+    )
     runconfig = content.get("runconfig") or {}
     if isinstance(runconfig, dict):
         given = {k: v for k, v in (overrides or {}).items() if v is not None}
@@ -94,44 +99,11 @@ def _without_rivals(
     return {k: v for k, v in runconfig.items() if k not in beaten}
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that does not let a later key replace an earlier one in silence."""
-
-    # On the text as written: merge keys (<<) put the keys of others in, later.
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(
-                    f'the key "{key}" stands there twice\n{node.start_mark}'
-                )
-        return node
-
-
 class _Dumper(yaml.SafeDumper):
     """Safe YAML that writes paths as text."""
 
 
 _Dumper.add_multi_representer(PurePath, lambda d, path: d.represent_str(str(path)))
-
-
-def _read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ParamsError(
-            f"{path}: cannot be read: {error.strerror}. "
-            "Name another file with --params FILE."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ParamsError(
-            f"{path}: holds {type(content).__name__}, wanted sections such as "
-            f'"model:" and "runconfig:"'
-        )
-    return content
 
 
 def _explain(error: ValidationError, path: object) -> str:

@@ -1,0 +1,105 @@
+"""The machines, as data: wse1.yaml, wse2.yaml, wse3.yaml, or a file of the user's."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from wafer_runtime.errors import ParamsError, did_you_mean
+from wafer_runtime.schema import SYSTEMS, Float
+from wafer_runtime.yaml_files import read_yaml
+
+_FOLDER = Path(__file__).parent
+
+
+class System(BaseModel):
+    """A machine. Extents are in PEs, along x (width) and y (height).
+
+    program_width, program_height: the rectangle that kernels may use; the rest of the
+    fabric moves data to and from the host. sram_bytes: of a PE. simd_lanes: 16-bit
+    multiply-accumulates of a PE in a cycle. ramp_latency_cycles: between a PE and its
+    router. colors: routes that a router can tell apart. input_queue_words,
+    output_queue_words: the depth of each queue of a PE, in 32-bit words.
+    link_bytes_per_cycle: between neighbouring routers, in each direction.
+    host_bytes_per_s: between the host and the fabric. sources: for a key, where its
+    figure comes from.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
+
+    name: str = Field(min_length=1)
+    fabric_width: PositiveInt
+    fabric_height: PositiveInt
+    program_width: PositiveInt
+    program_height: PositiveInt
+    sram_bytes: PositiveInt
+    clock_hz: Float = Field(gt=0)
+    simd_lanes: PositiveInt
+    ramp_latency_cycles: PositiveInt
+    colors: PositiveInt
+    input_queue_words: tuple[PositiveInt, ...] = Field(min_length=1, strict=False)
+    output_queue_words: tuple[PositiveInt, ...] = Field(min_length=1, strict=False)
+    link_bytes_per_cycle: PositiveInt
+    host_bytes_per_s: Float = Field(gt=0)
+    sources: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "System":
+        for axis in ("width", "height"):
+            program, fabric = (
+                getattr(self, f"{part}_{axis}") for part in ("program", "fabric")
+            )
+            if program > fabric:
+                raise ValueError(
+                    f"program_{axis}: {program} is more than fabric_{axis}, {fabric}"
+                )
+        for key in self.sources:
+            if key not in type(self).model_fields:
+                hint = did_you_mean(key, type(self).model_fields)
+                raise ValueError(f"sources.{key}: there is no such key{hint}")
+        return self
+
+
+def load_system(name: str | os.PathLike[str]) -> System:
+    """The system of this name, `wse1`, `wse2` or `wse3`, or of this YAML file.
+
+    Raises ParamsError, with the file and the key.
+    """
+    path = _FOLDER / f"{name}.yaml" if name in SYSTEMS else Path(name)
+    if name not in SYSTEMS and path.suffix not in (".yaml", ".yml"):
+        hint = did_you_mean(str(name), SYSTEMS)
+        raise ParamsError(
+            f"{name}: not one of {', '.join(SYSTEMS)}{hint}, and no .yaml file"
+        )
+    content = read_yaml(
+        path,
+        wanted='keys such as "fabric_width:"',
+        instead=f"Name another file, or one of {', '.join(SYSTEMS)}.",
+    )
+    try:
+        return System.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{path}: {_explain(item)}" for item in error.errors()]
+        raise ParamsError("\n".join(lines)) from None
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        known = System.model_fields
+        hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
+        return f"{key}: there is no such key{hint}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        return f"{key}: is missing"
+    return f"{key}: {message} (is {item['input']!r})" if key else message

@@ -1,0 +1,44 @@
+"""YAML files of users: read safely, with mistakes told by file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wafer_runtime.errors import ParamsError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that does not let a later key replace an earlier one in silence."""
+
+    # On the text as written: merge keys (<<) put the keys of others in, later.
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(
+                    f'the key "{key}" stands there twice\n{node.start_mark}'
+                )
+        return node
+
+
+def read_yaml(
+    path: str | os.PathLike[str], wanted: str, instead: str
+) -> dict[str, Any]:
+    """The mapping that a file holds; raises ParamsError.
+
+    wanted: what a good file holds. instead: what to do if the file cannot be read.
+    """
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise ParamsError(
+            f"{path}: cannot be read: {error.strerror}. {instead}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: holds {type(content).__name__}, wanted {wanted}")
+    return content
