@@ -492,3 +492,38 @@ def test_an_imported_graph(compile_model):
     mapped = compile_model(models.classifier(network), models.images(1, 4))
     assert mapped.graph.macs == macs_of_hlo(mapped.hlo)
     assert {"relu", "Relu"} & {op for k in mapped.graph.kernels for op in k.ops}
+
+
+def test_sums_of_gradients_go_with_what_takes_them(compile_model):
+    """Of two towers on one input, where each sends back its own."""
+    mapped = compile_model(*models.MODELS["translator"])
+    back = {e.target for e in mapped.graph.edges if e.tensor == "gradient"}
+    assert not {name for name in back if name.startswith("transpose")}
+
+
+def test_a_loss_of_a_second_optimizer_has_kernels(compile_model):
+    def model_fn(features, labels, mode, params):
+        x = layers.Dense(8, name="body")(layers.Flatten()(features))
+        logits = layers.Dense(models.CLASSES, name="head")(x)
+        probe = layers.Dense(models.CLASSES, name="probe")(tf.stop_gradient(x))
+        cost = tf.nn.sparse_softmax_cross_entropy_with_logits
+        loss, other = (tf.reduce_mean(cost(labels, y)) for y in (logits, probe))
+        step = tf1.train.get_global_step()
+        trains = [
+            tf1.train.AdamOptimizer(0.1).minimize(loss, step),
+            tf1.train.AdamOptimizer(0.1).minimize(other),
+        ]
+        return models.CSEstimatorSpec(mode=mode, loss=loss, train_op=tf.group(*trains))
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    found = {k.layer: k for k in mapped.kernels("dense")}
+    assert found["probe"].macs == models.BATCH * 8 * models.CLASSES * 2
+    assert len(mapped.kernels("cross_entropy")) == 2
+
+
+def test_pooling_of_any_rank_is_built(compile_model):
+    def network(x, training):
+        return models.plain(tf.nn.pool(x, [2, 2], "MAX", padding="SAME"), training)
+
+    assert compile_model(models.classifier(network), models.images(1, 4)).graph

@@ -81,7 +81,9 @@ class Attribution:
         The tape's scope is that of the operation, or, after a layer, its name.
         """
         inside = re.fullmatch(f"(.*?){_TAPE}(.*)/[^/]+", node.name)
-        scope = inside.group(1) + inside.group(2) if inside else ""
+        if inside is None:
+            return None
+        scope = inside.group(1) + inside.group(2)
         named = self._by_name.get(scope)
         if named in self._forward:
             return named
@@ -126,7 +128,9 @@ def _forward(part: Partition) -> set[Node]:
         after = any(source in gradients for source in node.sources)
         if after or _is_gradient(node):
             gradients.add(node)
-    return needed | (told - gradients)
+    # The loss of a second optimizer is no output: gradients start from it.
+    losses = closure(v.node for n in part.wafer if _is_gradient(n) for v in n.inputs)
+    return needed | (told - gradients) | (losses - gradients)
 
 
 def _gradients(nodes: list[Node], forward: set[Node]) -> set[Node]:

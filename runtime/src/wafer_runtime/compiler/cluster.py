@@ -44,9 +44,8 @@ class Group:
         """Whether it goes with what uses it: casts of weights, masks, reshapes."""
         if self.anchor is not None or not self.users:
             return False
-        return not self.streams or (
-            self.opcodes <= {"reshape"} and len(self.users) == 1
-        )
+        prepares = not self.streams and all(group.waits for group in self.inputs)
+        return prepares or (self.opcodes <= {"reshape"} and len(self.users) == 1)
 
 
 class Cluster:

@@ -70,7 +70,11 @@ class Ownership:
             origin = self._step.origins[instruction]
             assert origin is not None
             is_forward = self._step.attribution.is_forward(origin.forward)
-            if owner := self._by_node.get(origin.forward):
+            # What hands on a value, such as a custom gradient, has no instructions.
+            node = origin.forward
+            while node not in self._by_node and is_forward and node.inputs:
+                node = node.inputs[0].node
+            if owner := self._by_node.get(node):
                 self.of[instruction] = owner
             elif not is_forward and origin.forward is not origin.node:
                 self.of[instruction] = self.scaling

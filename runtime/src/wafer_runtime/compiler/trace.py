@@ -54,10 +54,15 @@ def as_for_accelerators() -> Iterator[None]:
             tf1.disable_control_flow_v2()
 
 
+_in_blocks = nn_ops.with_space_to_batch
+
+
 def _dilated(
-    *, dilation_rate: Any, padding: str, op: Any, data_format: Any, **given: Any
+    *, dilation_rate: Any, padding: str, op: Any, data_format: Any = None, **given: Any
 ) -> Any:
     """A separable convolution, whose first part is dilated."""
+    if data_format is None:  # pooling
+        return _in_blocks(dilation_rate=dilation_rate, padding=padding, op=op, **given)
     dilations = [1, *dilation_rate, 1]
     if str(data_format).startswith("NC"):
         dilations = [1, 1, *dilation_rate]
