@@ -66,9 +66,9 @@ sizes = st.builds(
 def test_the_least_widths_are_those_that_a_search_finds(conv, cycles, limit, side):
     kernel = ConvKernel((conv,), limit)
     found = np.full(side + 1, UNBOUNDED)
-    ranges = (range(1, n + 1) for n in (conv.H, conv.W, conv.C, conv.K))
-    for run in itertools.product(*ranges):
-        cost = conv_cost(conv, *run)
+    ranges = (range(1, n + 1) for n in (conv.C, conv.K))
+    for (h, w), *run in itertools.product(kernel.spreads.tolist(), *ranges):
+        cost = conv_cost(conv, h, w, *run)
         fits = cost.time_cycles <= cycles and cost.memory_words <= limit
         if fits and cost.width <= side and cost.height <= side:
             found[cost.height :] = np.minimum(found[cost.height :], cost.width)
