@@ -214,6 +214,38 @@ def test_a_histogram_of_what_arrives():
     assert (fabric.read(bins, x=1)[0, 0] == np.bincount(values, minlength=8)).all()
 
 
+def test_a_stencil_adds_up_the_neighbours():
+    side, depth = 5, 6
+    layout = Layout(side, side)
+    x, total = layout.array("x", depth), layout.array("total", depth)
+    steps = {"E": (1, 0), "W": (-1, 0), "S": (0, 1), "N": (0, -1)}
+    back = {"E": "W", "W": "E", "S": "N", "N": "S"}
+    programs = {(a, b): Program(f"at {a}, {b}") for a, b in np.ndindex(side, side)}
+    incoming = {at: [] for at in programs}
+    for (a, b), program in programs.items():
+        task = program.task(start=True)
+        for k, (port, (dx, dy)) in enumerate(steps.items()):
+            to = a + dx, b + dy
+            if to in programs:
+                # Neighbours use different colors: a router has one route for each.
+                color = 2 * k + (a + b) % 2
+                layout.route(color, f"R->{port}", x=a, y=b)
+                layout.route(color, f"{back[port]}->R", x=to[0], y=to[1])
+                task.mov(send(color), x, thread=k + 1)
+                incoming[to].append(color)
+    for at, program in programs.items():
+        for color in incoming[at]:
+            program.tasks[0].add(total, total, receive(color))
+        layout.place(program, x=at[0], y=at[1])
+    values = np.random.default_rng(0).integers(-9, 9, (side, side, depth))
+    fabric = Fabric(layout)
+    fabric.write(x, values, x=EVERY, y=EVERY)
+    fabric.run()
+    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
+    want = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    assert (fabric.read(total, x=EVERY, y=EVERY) == want).all()
+
+
 def test_when_runs_its_instructions_or_not():
     layout = Layout(2, 1)
     flag, x = layout.array("flag", 1, "int32"), layout.array("x", 1, "int32")
@@ -355,7 +387,9 @@ def test_a_color_that_two_threads_use():
     fails(layout, "cycle 0", "PE (0, 0)", "color 1 is used twice", "'twice'")
 
 
-@pytest.mark.parametrize(("start", "element"), [(6, 9), (-1, -1)])
+@pytest.mark.parametrize(
+    ("start", "element"), [(6, 9), (-1, -1), (1 << 28, (1 << 28) + 3)]
+)
 def test_an_access_out_of_range(start, element):
     layout = Layout(2, 2)
     x = layout.array("x", 8)

@@ -35,34 +35,24 @@ def link(layout: Layout) -> Machine:
     received = {c for p in layout.programs for c, _ in p.endpoints}
     for color in sorted(received | set(layout.routes)):
         _link_color(layout, color, tables)
-    queues = _joined(tables.queues, state.queue_t)
-    routes = _joined(tables.routes, state.route_t)
-    queues["contested"] = _contested(queues, routes, pes)
-    queues = _by_pe(queues, routes, tables.endpoints)
-    capacity = queues["capacity"].astype(np.int64)
-    queues["ring"] = np.cumsum(capacity) - capacity
+    queues, routes = _joined_queues(tables, pes)
     code, tasks = _code(layout)
-    words = max(-(-layout.memory.used_bytes // 4), 1)
-    memory = np.zeros((pes, words), np.uint32)
-    links = np.zeros(pes * 5, state.link_t)
-    links["asked"] = NONE
-    registers = max((p.registers for p in layout.programs), default=0)
-    threads = np.zeros((pes, int(code["thread"].max()) + 1), state.thread_t)
-    threads["row"] = NONE
-    slots = layout.config.wheel_slots
     awake, records = _pes(layout)
+    memory = np.zeros((pes, max(-(-layout.memory.used_bytes // 4), 1)), np.uint32)
+    registers = max((p.registers for p in layout.programs), default=0)
+    slots = layout.config.wheel_slots
     clock = np.zeros(9, np.int64)
     clock[state.AWAKE], clock[state.LAST_STEP] = np.count_nonzero(records["awake"]), -1
     return Machine(
         queues=queues,
         routes=routes,
-        links=links,
-        words=np.zeros(int(capacity.sum()), state.word_t),
+        links=_unused((pes * 5,), state.link_t, "asked"),
+        words=np.zeros(int(queues["capacity"].sum(dtype=np.int64)), state.word_t),
         wheel=np.zeros((slots, queues.size), np.int32),
         due=np.zeros(slots, np.int32),
-        moves=np.zeros(links.size, np.int64),
+        moves=np.zeros(pes * 5, np.int64),
         pes=records,
-        threads=threads,
+        threads=_unused((pes, code["thread"].max() + 1), state.thread_t, "row"),
         registers=np.zeros((pes, max(registers, 1)), np.int32),
         awake=awake,
         endpoints=tables.endpoints,
@@ -74,6 +64,24 @@ def link(layout: Layout) -> Machine:
         clock=clock,
         fault=np.zeros(5, np.int64),
     )
+
+
+def _unused(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """Records of zeros, but for one field that says that they are not in use."""
+    made = np.zeros(shape, dtype)
+    made[name] = NONE
+    return made
+
+
+def _joined_queues(tables: _Tables, pes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All queues, each with its ring of wavelets, and all routes."""
+    queues = _joined(tables.queues, state.queue_t)
+    routes = _joined(tables.routes, state.route_t)
+    queues["contested"] = _contested(queues, routes, pes)
+    queues = _by_pe(queues, routes, tables.endpoints)
+    capacity = queues["capacity"].astype(np.int64)
+    queues["ring"] = np.cumsum(capacity) - capacity
+    return queues, routes
 
 
 def _joined(parts: list[NDArray[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -8,21 +8,18 @@ ramp allow, in turns: so a PE can send and receive a wavelet in the same cycle.
 import numpy as np
 
 from wafer_runtime.simulator import compiled, isa, state
-from wafer_runtime.simulator.router import has_head, has_room, pop, push, schedule, wake
+from wafer_runtime.simulator.router import (
+    fail,
+    has_head,
+    has_room,
+    pop,
+    push,
+    schedule,
+    wake,
+)
 from wafer_runtime.simulator.values import float_of, float_result, whole_result
 
 CONTROLS_A_CYCLE = 100_000
-
-
-@compiled.inlined
-def fail(m, p, code, color, detail, row):
-    """Note what went wrong; the run stops after this cycle."""
-    if m.fault[state.CODE] == 0:
-        m.fault[state.CODE] = code
-        m.fault[state.WHERE] = p
-        m.fault[state.COLOR] = color
-        m.fault[state.DETAIL] = detail
-        m.fault[state.ROW] = row
 
 
 @compiled.inlined
@@ -60,8 +57,34 @@ def in_use(m, p, slot, q):
 
 
 @compiled.inlined
+def place_of(m, p, at, k, length):
+    """Where operand k of an instruction is: an element, a queue, a register."""
+    row = m.code[at]
+    place = row.start[k]
+    if row.kind[k] == isa.FABRIC:
+        place = m.endpoints[p, row.start[k]]
+        if place == state.NONE:
+            fail(m, p, state.NO_ROUTE, state.NONE, row.start[k], at)
+        elif in_use(m, p, row.thread, place):
+            fail(m, p, state.COLOR_TWICE, m.queues[place].color, 0, at)
+    elif row.kind[k] == isa.REGISTER:
+        place = row.register[k]
+    elif row.kind[k] == isa.MEMORY:
+        if row.register[k] != state.NONE:
+            place += m.registers[p, row.register[k]]
+        end = place + row.stride[k] * (length - 1)
+        if length > 0 and (place < row.low[k] or end >= row.high[k]):
+            outside = place if place < row.low[k] else end
+            fail(m, p, state.OUT_OF_RANGE, k, outside - row.low[k], at)
+    return place
+
+
+@compiled.inlined
 def issue(m, p, at):
-    """Give a vector instruction to its thread; False while that is busy."""
+    """Give a vector instruction to its thread; False while that is busy.
+
+    Nothing is checked later on: what is issued stays inside its arrays and queues.
+    """
     row = m.code[at]
     thread = m.threads[p, row.thread]
     if thread.row != state.NONE:
@@ -70,23 +93,9 @@ def issue(m, p, at):
     if row.length_register != state.NONE:
         length = m.registers[p, row.length_register]
     for k in range(3):
-        place = row.start[k]
-        if row.kind[k] == isa.FABRIC:
-            place = m.endpoints[p, row.start[k]]
-            if place == state.NONE:
-                fail(m, p, state.NO_ROUTE, state.NONE, row.start[k], at)
-            elif in_use(m, p, row.thread, place):
-                fail(m, p, state.COLOR_TWICE, m.queues[place].color, 0, at)
-        elif row.kind[k] == isa.REGISTER:
-            place = row.register[k]
-        elif row.kind[k] == isa.MEMORY:
-            if row.register[k] != state.NONE:
-                place += m.registers[p, row.register[k]]
-            end = place + row.stride[k] * (length - 1)
-            if length > 0 and (place < row.low[k] or end >= row.high[k]):
-                outside = place if place < row.low[k] else end
-                fail(m, p, state.OUT_OF_RANGE, k, outside - row.low[k], at)
-        thread.at[k] = place
+        thread.at[k] = place_of(m, p, at, k, length)
+    if m.fault[state.CODE]:
+        return False
     thread.length = length
     thread.done = 0
     if length > 0:

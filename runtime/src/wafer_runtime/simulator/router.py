@@ -11,6 +11,17 @@ from wafer_runtime.simulator.machine import RAMP
 
 
 @compiled.inlined
+def fail(m, p, code, color, detail, row):
+    """Note what went wrong; the run stops after this cycle."""
+    if m.fault[state.CODE] == 0:
+        m.fault[state.CODE] = code
+        m.fault[state.WHERE] = p
+        m.fault[state.COLOR] = color
+        m.fault[state.DETAIL] = detail
+        m.fault[state.ROW] = row
+
+
+@compiled.inlined
 def schedule(m, q, cycle):
     """Have queue q looked at in that cycle, unless it is already to be."""
     queue = m.queues[q]
@@ -103,10 +114,7 @@ def ask(m, q, count, cycle):
             continue
         to = queue.dest[port]
         if to == state.NONE:
-            m.fault[state.CODE] = state.NO_ROUTE
-            m.fault[state.WHERE] = queue.pe
-            m.fault[state.COLOR] = queue.color
-            m.fault[state.DETAIL] = port
+            fail(m, queue.pe, state.NO_ROUTE, queue.color, port, state.NONE)
         elif has_room(m, to):
             link = m.links[queue.pe * 5 + port]
             if not (queue.contested >> port) & 1 or link.asked != cycle:
