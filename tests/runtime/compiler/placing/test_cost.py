@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wafer_runtime.compiler.contest import cblock, dblock
 from wafer_runtime.compiler.kernels.cost import (
@@ -63,12 +63,14 @@ sizes = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(sizes, st.floats(1, 400), st.integers(4, 200), st.integers(3, 40))
+# Three columns a PE take no less time than two, but less memory.
+@example(Conv(1, 4, 1, 3, 1, 1), 6.0, 5, 6)
 def test_the_least_widths_are_those_that_a_search_finds(conv, cycles, limit, side):
     kernel = ConvKernel((conv,), limit)
     found = np.full(side + 1, UNBOUNDED)
-    ranges = (range(1, n + 1) for n in (conv.C, conv.K))
-    for (h, w), *run in itertools.product(kernel.spreads.tolist(), *ranges):
-        cost = conv_cost(conv, h, w, *run)
+    ranges = (range(1, n + 1) for n in (conv.H, conv.W, conv.C, conv.K))
+    for run in itertools.product(*ranges):
+        cost = conv_cost(conv, *run)
         fits = cost.time_cycles <= cycles and cost.memory_words <= limit
         if fits and cost.width <= side and cost.height <= side:
             found[cost.height :] = np.minimum(found[cost.height :], cost.width)

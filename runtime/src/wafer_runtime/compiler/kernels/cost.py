@@ -8,6 +8,7 @@ cycles a sample, memory in 16-bit words a PE.
 
 import dataclasses
 import functools
+import itertools
 from typing import Any
 
 import numba
@@ -96,10 +97,17 @@ class ConvKernel:
 
     @functools.cached_property
     def spreads(self) -> Any:
-        """int64 [count, 2]: every useful (h, w); others are larger and no faster."""
+        """int64 [count, 2]: every (h, w), as each takes another share of memory."""
+        h = range(1, max(conv.H for conv in self.convs) + 1)
+        w = range(1, max(conv.W for conv in self.convs) + 1)
+        return np.array(list(itertools.product(h, w)), np.int64)
+
+    @functools.cached_property
+    def fast_spreads(self) -> Any:
+        """int64 [count, 2]: each (h, w) of which none smaller is as fast."""
         h = _useful(max(conv.H for conv in self.convs))
         w = _useful(max(conv.W for conv in self.convs))
-        return np.array([(a, b) for a in h for b in w], np.int64)
+        return np.array(list(itertools.product(h, w)), np.int64)
 
     def min_widths(self, limit_cycles: float, side: int, spreads: Any) -> Any:
         """Of the implementations within `limit_cycles`, the least width for a height.

@@ -31,7 +31,11 @@ class Shapes(Protocol):
 
     @property
     def spreads(self) -> Any:
-        """int64 [count, 2]: the useful (h, w)."""
+        """int64 [count, 2]: every (h, w)."""
+
+    @property
+    def fast_spreads(self) -> Any:
+        """int64 [count, 2]: each (h, w) of which none smaller is as fast."""
 
     def min_widths(self, limit_cycles: float, side: int, spreads: Any) -> Any:
         """int32 [side + 1, 5]: for each height the least width, its h, w, c and k."""

@@ -262,7 +262,8 @@ def _try(tree: Any, before: Any, plane: Any, scratch: Any, cost: float,
         rebuild(tree, plane.tables, scratch)
     new_cost, excess = _cost(tree, plane, scratch)
     is_taken = new_cost <= cost or (
-        new_cost < np.inf
+        0 < cost
+        and new_cost < np.inf
         and np.random.random() < np.exp((cost - new_cost) / (temperature * cost))
     )
     settle(is_taken, scratch)

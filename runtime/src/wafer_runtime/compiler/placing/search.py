@@ -157,7 +157,7 @@ def _shared_spreads(task: Task) -> list[Any]:
     if task.weights.adapter == 0:
         return []
     useful = [
-        set(map(tuple, kernel.shapes.spreads.tolist())) for kernel in task.kernels
+        set(map(tuple, kernel.shapes.fast_spreads.tolist())) for kernel in task.kernels
     ]
     shared = sorted(set.intersection(*useful))
     return [np.array([spread], np.int64) for spread in shared]
