@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import pytest
 import toy
 from wafer_runtime.compiler.cache import Entry, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
+from wafer_runtime.estimator import CerebrasEstimator
 
 KEY = key_of("a model")
 FILES = {"a.txt": "one\n", "b.txt": "zwei, für drei\n"}
@@ -156,3 +158,36 @@ def test_an_empty_manifest_is_damage(entry, caplog):
     assert "manifest.json is not as it was written" in caplog.text
     entry.store(FILES)
     assert entry.load() == FILES
+
+
+MODEL = """
+import models
+
+def model_fn(features, labels, mode, params):
+    return models.classifier(network)(features, labels, mode, params)
+
+def network(x, training):
+    return models.layers.Dense(models.CLASSES)(models.layers.Flatten()(x))
+"""
+
+
+def test_the_key_follows_the_lines_that_a_compilation_names(compile_model, tmp_path):
+    def key(before):
+        path = tmp_path / "moved.py"
+        path.write_text(before + MODEL)
+        spec = importlib.util.spec_from_file_location("moved", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return compile_model(module.model_fn, models.images(1, 4)).path.name
+
+    assert key("") == key("")
+    assert key("") != key("# a line more\n")
+
+
+def test_a_compilation_that_cannot_be_kept_is_told_and_used(tmp_path, caplog):
+    place = tmp_path / "file"
+    place.write_text("")
+    estimator = CerebrasEstimator(toy.model_fn, str(tmp_path), compile_dir=str(place))
+    found = estimator.validate(toy.input_fn, "train")
+    assert found.graph.kernels
+    assert "cannot be kept: " in caplog.text

@@ -237,3 +237,37 @@ def test_ragged_features_are_told_before_the_model_sees_them(compile_model):
 
     with pytest.raises(InputFnError, match=r"RaggedTensor.*to_tensor"):
         compile_model(models.classifier(models.plain), input_fn)
+
+
+def test_a_generator_with_a_state_of_its_own_is_the_only_offender(compile_model):
+    def network(x, training):
+        return flat_logits(x + tf.random.Generator.from_seed(1).normal(x.shape))
+
+    found = refused(compile_model, network)
+    assert {"generators" in o.reason for o in found.values()} == {True}
+
+
+def test_what_follows_from_an_unknown_shape_is_no_offender(compile_model):
+    def network(x, training):
+        y = tf.py_function(lambda v: v, [x], tf.float32)
+        y = tf.sort(tf.reshape(y, [models.BATCH, 16]), axis=-1)
+        return flat_logits(x + tf.reshape(y, x.shape))
+
+    assert set(refused(compile_model, network)) == {"EagerPyFunc", "TopKV2"}
+
+
+def test_a_write_of_a_part_is_an_update_like_others(compile_model):
+    def network(x, training):
+        state = tf1.get_variable("state", [3, 1], trainable=False)
+        with tf.control_dependencies([state[0].assign(tf.reduce_mean(x)[None])]):
+            return flat_logits(x * state.read_value()[0, 0])
+
+    found = refused(compile_model, network)
+    assert "ResourceStridedSliceAssign" in found
+
+
+def test_a_rule_that_is_not_in_the_library_trains_all_the_same(compile_model, caplog):
+    model_fn = models.classifier(models.plain, lambda: tf1.train.FtrlOptimizer(0.1))
+    with pytest.raises(MappingError):
+        compile_model(model_fn, models.images(1, 4))
+    assert "changes no trained variable" not in caplog.text

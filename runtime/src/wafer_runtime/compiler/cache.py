@@ -12,8 +12,8 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,8 +72,9 @@ class Entry:
 
     def _beside(self) -> Path:
         """A new folder that nobody else has."""
-        prefix = f".{self.path.name}."
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=self.path.parent))
+        folder = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        folder.mkdir()
+        return folder
 
     def _is_damaged(self) -> bool:
         try:

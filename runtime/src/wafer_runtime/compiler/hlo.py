@@ -29,7 +29,6 @@ class Instruction:
     __slots__ = (
         "drawn",
         "dtype",
-        "id",
         "is_constant",
         "op_name",
         "op_type",
@@ -43,7 +42,6 @@ class Instruction:
     )
 
     def __init__(self, proto: Any, operands: list["Instruction"]):
-        self.id = proto.id
         self.proto = proto
         self.opcode = proto.opcode
         self.op_name = proto.metadata.op_name

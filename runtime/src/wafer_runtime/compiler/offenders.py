@@ -38,7 +38,9 @@ _OPCODES = {code: refusal for refusal in REFUSED.values() for code in refusal.op
 _PRODUCTS = frozenset(["dot", "convolution"])
 _WIDE = frozenset(["s64", "u64"])
 _NARROW = frozenset(["s4", "u4", "s8", "u8", "s16", "u16"])
-_MOVES = MOVEMENT | SOURCES | {"compare", "convert", "select", "clamp"}
+_MOVES = (
+    MOVEMENT | SOURCES | {"bitcast-convert", "compare", "convert", "select", "clamp"}
+)
 _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
     *(kind.opcodes | kind.takes | kind.measured for kind in LIBRARY)
 )
@@ -73,9 +75,16 @@ def in_xla(node: Node) -> bool:
 
 @functools.cache
 def _has_kernel(op_type: str) -> bool:
-    # XLA registers its kernels when it is first used.
+    _start_xla()
     found = kernels.get_registered_kernels_for_op(op_type).kernel
     return any(kernel.device_type == "XLA_CPU_JIT" for kernel in found)
+
+
+@functools.cache
+def _start_xla() -> None:
+    """XLA registers its kernels when it first compiles something."""
+    nothing = tf.function(lambda: tf.constant(0.0), jit_compile=True, autograph=False)
+    nothing.experimental_get_compiler_ir()(stage="hlo_serialized")
 
 
 def keras_metric(line: str) -> Offender:
@@ -105,8 +114,10 @@ def in_hlo(step: Step) -> list[Offender]:
 
 def distinct(offenders: Iterable[Offender]) -> tuple[Offender, ...]:
     """In the order of the lines, a reason once a line: a loop is many operations."""
-    ordered = sorted(offenders, key=lambda o: (_file_and_line(o.line), o.reason))
-    return tuple({(o.line, o.reason): o for o in reversed(ordered)}.values())[::-1]
+    first: dict[tuple[str, str], Offender] = {}
+    for o in sorted(offenders, key=lambda o: (_file_and_line(o.line), o.reason)):
+        first.setdefault((o.line, o.reason), o)
+    return tuple(first.values())
 
 
 def report(offenders: Collection[Offender], more: str = "") -> str:

@@ -65,7 +65,9 @@ class Ownership:
         return scopes.get(state.rpartition("/")[0], self.scaling)
 
     def _own_backward(self) -> None:
-        backward = [i for i in self._step.instructions if self._role(i) == BACKWARD]
+        backward = [
+            i for i in self._step.instructions if self._step.role(i) == BACKWARD
+        ]
         for instruction in backward:
             origin = self._step.origins[instruction]
             assert origin is not None
@@ -117,6 +119,3 @@ class Ownership:
             if owner is not None and owner is not self.scaling:
                 return owner
         return self.scaling
-
-    def _role(self, instruction: Instruction) -> str:
-        return self._step.role(instruction)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from tqdm import tqdm
 
 from wafer_runtime.compiler import offenders
+from wafer_runtime.compiler.attribute import line_of
 from wafer_runtime.compiler.extract import Extracted, UnsupportedError, extract
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.match import match
@@ -18,6 +19,7 @@ from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.rewrites import emitted
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.trace import Traced
+from wafer_runtime.compiler.variables import variable_of
 from wafer_runtime.errors import MappingError
 
 log = logging.getLogger("wafer_runtime")
@@ -75,6 +77,8 @@ class Candidate:
             *(f"{name} {new}" for name, new in self._emitter.written.items()),
             *(f"{name} {trained}" for name, trained in self.part.variables.items()),
             *(f"{op.name} {reason}" for op, reason in self.part.host.items()),
+            # Kernels name the user's lines.
+            *map(line_of, self.part.wafer),
             *more,
         ]
         digest.update("\n".join(described).encode())
@@ -82,8 +86,8 @@ class Candidate:
 
     def trained(self) -> Iterator[str]:
         """The names of the trained variables that the step changes."""
-        names = (name.partition(":")[2] for name in self._emitter.written)
-        return (name for name in names if self.part.variables[name])
+        changed = (variable_of(node.inputs[0]) for node in self.part.updates)
+        return (op.name for op in changed if op and self.part.variables[op.name])
 
     def extract(self) -> Extracted:
         """The HLO; what XLA refuses becomes an offender, and the rest is looked at.

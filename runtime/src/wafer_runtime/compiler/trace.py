@@ -80,9 +80,9 @@ def trace(
 ) -> Traced:
     """What the default graph, in which model_fn made `spec`, is to compute.
 
-    where: of input_fn, for errors. Raises InputFnError for shapes that are not static.
+    The input's shapes are static: see `check_static`. where: of input_fn, for errors.
+    Raises InputFnError if nothing has a batch dimension.
     """
-    check_static(where, features, labels)
     inputs = _named("features", features) | _named("labels", labels)
     updates = _metric_ops(spec)
     outputs = {} if spec.loss is None else {"loss": spec.loss}

@@ -7,14 +7,6 @@ from wafer_runtime.compiler.node import Node, Value
 
 VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 READS = ("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape")
-_WRITERS = (
-    "ResourceApply",
-    "ResourceSparseApply",
-    "ResourceScatter",
-    "AssignVariableOp",
-    "AssignAddVariableOp",
-    "AssignSubVariableOp",
-)
 
 
 def variable_of(value: Value) -> tf.Operation | None:
@@ -46,8 +38,12 @@ def writes(node: Node) -> bool:
     if node.kind in READS or node.kind == "VarIsInitializedOp" or not node.inputs:
         return False
     definition = node.op.op_def
-    writes_reference = definition is not None and definition.input_arg[0].is_ref
-    return node.kind.startswith(_WRITERS) or writes_reference
+    if definition is None or node.kind in LOOPS:
+        return False
+    # Whatever else has a side effect and takes a variable may change it.
+    return definition.input_arg[0].is_ref or (
+        definition.is_stateful and any(map(variable_of, node.inputs))
+    )
 
 
 def _is_reference(value: Value) -> bool:

@@ -1,9 +1,7 @@
 """Compiling: a model_fn's graph -> the compiler's stages -> an entry of the cache."""
 
 import contextlib
-import hashlib
 import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +85,7 @@ def _matched(
         part = partition(traced)
         candidate = Candidate(part, metrics)
         content = candidate.content_hash(traced.mode, str(traced.batch_size))
-        key = key_of(tf.__version__, content, system, _sources(setup.model_fn))
+        key = key_of(tf.__version__, content, system)
     if traced.train_op is not None and not any(candidate.trained()):
         log.warning(
             "train_op of %s changes no trained variable: nothing would be learned",
@@ -109,7 +107,10 @@ def _matched(
         _REPORT: compile_report(graph, host, system),
         _PARTITION: partition_table(graph, host) + "\n",
     }
-    entry.store(files)
+    try:
+        entry.store(files)
+    except OSError as error:
+        log.warning("%s cannot be kept: %s", entry.path, error.strerror)
     log.info("The model maps to %d kernels: %s", len(graph.kernels), entry.path)
     return _compiled(entry, files)
 
@@ -130,23 +131,3 @@ def host_parts(part: Partition) -> list[HostPart]:
 def _system(params: Any) -> str:
     runconfig = params.get("runconfig", {}) if isinstance(params, Mapping) else {}
     return str(runconfig.get("system", _DEFAULT_SYSTEM))
-
-
-def _sources(model_fn: UserFn) -> str:
-    """A checksum of the model's files: a compilation names lines in them."""
-    file = Path(source.of_function(model_fn).rpartition(":")[0]).resolve()
-    digest = hashlib.sha256()
-    for path in sorted(_files_beside(file)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _files_beside(file: Path) -> set[Path]:
-    """The user's modules in use that are in the folder of `file`."""
-    named = (
-        getattr(module, "__file__", None)
-        for name, module in list(sys.modules.items())
-        if name != "__main__"
-    )
-    paths = {Path(name) for name in named if name and source.is_users(name)}
-    return {path for path in paths if path.parent == file.parent and path.exists()}

@@ -45,6 +45,7 @@ REFUSED = {
         "tables and generators with a state of their own are on the host only",
         "look up in input_fn; tf.random.uniform and its like draw on the wafer",
         also=("tf.lookup.StaticHashTable", "tf.random.Generator"),
+        ops=("RngReadAndSkip", "RngSkip"),
     ),
     "tf.boolean_mask": Refusal(
         "the size of its result depends on the data",
