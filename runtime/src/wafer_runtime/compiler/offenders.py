@@ -38,9 +38,8 @@ _OPCODES = {code: refusal for refusal in REFUSED.values() for code in refusal.op
 _PRODUCTS = frozenset(["dot", "convolution"])
 _WIDE = frozenset(["s64", "u64"])
 _NARROW = frozenset(["s4", "u4", "s8", "u8", "s16", "u16"])
-_MOVES = (
-    MOVEMENT | SOURCES | {"bitcast-convert", "compare", "convert", "select", "clamp"}
-)
+_KEEPS = frozenset(["bitcast-convert", "compare", "convert", "select", "clamp"])
+_MOVES = MOVEMENT | SOURCES | _KEEPS
 _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
     *(kind.opcodes | kind.takes | kind.measured for kind in LIBRARY)
 )

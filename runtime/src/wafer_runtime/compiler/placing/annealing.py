@@ -262,7 +262,7 @@ def _try(tree: Any, before: Any, plane: Any, scratch: Any, cost: float,
         rebuild(tree, plane.tables, scratch)
     new_cost, excess = _cost(tree, plane, scratch)
     is_taken = new_cost <= cost or (
-        0 < cost
+        cost > 0
         and new_cost < np.inf
         and np.random.random() < np.exp((cost - new_cost) / (temperature * cost))
     )
