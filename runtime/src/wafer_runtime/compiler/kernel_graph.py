@@ -103,19 +103,19 @@ class KernelGraph:
         """What `to_json` wrote. Raises ValueError, KeyError or TypeError for others."""
         content = json.loads(text)
         content["kernels"] = tuple(_kernel(k) for k in content["kernels"])
-        content["edges"] = tuple(_made(Edge, edge) for edge in content["edges"])
+        content["edges"] = tuple(made(Edge, edge) for edge in content["edges"])
         return cls(**content)
 
 
 def _kernel(content: dict[str, Any]) -> Kernel:
     for name in ("weights", "states"):
-        content[name] = [_made(Weight, weight) for weight in content[name]]
-    made: Kernel = _made(Kernel, content)
-    return made
+        content[name] = [made(Weight, weight) for weight in content[name]]
+    kernel: Kernel = made(Kernel, content)
+    return kernel
 
 
-def _made(kind: Any, content: dict[str, Any]) -> Any:
-    """JSON knows lists only."""
+def made(kind: Any, content: dict[str, Any]) -> Any:
+    """A value from what JSON kept of it, which knows lists only."""
     return kind(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     )

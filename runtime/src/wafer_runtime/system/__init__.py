@@ -25,10 +25,11 @@ class System(BaseModel):
 
     program_width, program_height: the rectangle that kernels may use; the rest of the
     fabric moves data to and from the host. sram_bytes: of a PE. simd_lanes: 16-bit
-    multiply-accumulates of a PE in a cycle. ramp_latency_cycles: between a PE and its
-    router. colors: routes that a router can tell apart. input_queue_words,
-    output_queue_words: the depth of each queue of a PE, in 32-bit words.
-    link_bytes_per_cycle: between neighbouring routers, in each direction.
+    multiply-accumulates of a PE in a cycle, at most. memory_port_bytes: of each of the
+    two reads and the write that a PE's memory does in a cycle. ramp_latency_cycles:
+    between a PE and its router. colors: routes that a router can tell apart.
+    input_queue_words, output_queue_words: the depth of each queue of a PE, in
+    32-bit words. link_bytes_per_cycle: between neighbouring routers, in each direction.
     host_bytes_per_s: between the host and the fabric. sources: for a key, where its
     figure comes from.
     """
@@ -45,6 +46,7 @@ class System(BaseModel):
     sram_bytes: PositiveInt
     clock_hz: Float = Field(gt=0)
     simd_lanes: PositiveInt
+    memory_port_bytes: PositiveInt
     ramp_latency_cycles: PositiveInt
     colors: PositiveInt
     input_queue_words: tuple[PositiveInt, ...] = Field(min_length=1, strict=False)

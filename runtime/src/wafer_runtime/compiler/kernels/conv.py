@@ -1,9 +1,10 @@
 """Convolutions in two dimensions, and their transposes."""
 
 import math
+from collections.abc import Mapping
 
 from wafer_runtime.compiler.hlo import Instruction, valid_pairs
-from wafer_runtime.compiler.kernels.library import KernelType
+from wafer_runtime.compiler.kernels.library import KernelType, Sizes
 
 
 def macs(conv: Instruction) -> int:
@@ -54,6 +55,21 @@ def _sizes(conv: Instruction, batch: int) -> dict[str, int]:
     }
 
 
+def _spread(dims: Mapping[str, int]) -> Sizes:
+    """By the published parameters; a group of channels has inputs of its own."""
+    return Sizes(
+        rows=dims["H"],
+        columns=dims["W"],
+        inputs=dims["C"] // dims["groups"],
+        outputs=dims["K"],
+        window=(dims["R"], dims["S"]),
+        stride=dims["T"] * dims["U"],
+        products=True,
+        stored=True,
+        latency=min(1.0, dims["R"] / dims["H"]),
+    )
+
+
 CONV2D = KernelType(
     name="conv2d",
     summary="A convolution with strides, dilation, groups or channel by channel "
@@ -71,6 +87,7 @@ CONV2D = KernelType(
     takes=frozenset(["reduce"]),
     measured=frozenset(["convolution"]),
     measure=_sizes,
+    spread=_spread,
 )
 
 CONV2D_TRANSPOSE = KernelType(
@@ -81,4 +98,5 @@ CONV2D_TRANSPOSE = KernelType(
     takes=frozenset(["reduce"]),
     measured=frozenset(["convolution"]),
     measure=_sizes,
+    spread=_spread,
 )

@@ -1,7 +1,15 @@
 """Embeddings: rows of a table of weights, and their gradient."""
 
+from collections.abc import Mapping
+
 from wafer_runtime.compiler.hlo import Instruction
-from wafer_runtime.compiler.kernels.library import FLOATS, INDICES, KernelType, share
+from wafer_runtime.compiler.kernels.library import (
+    FLOATS,
+    INDICES,
+    KernelType,
+    Sizes,
+    share,
+)
 
 
 def _sizes(gather: Instruction, batch: int) -> dict[str, int]:
@@ -12,6 +20,11 @@ def _sizes(gather: Instruction, batch: int) -> dict[str, int]:
         "width": columns,
         "lookups": share(gather.elements // columns, batch),
     }
+
+
+def _spread(dims: Mapping[str, int]) -> Sizes:
+    """The table over c and k; a row is looked up where it is."""
+    return Sizes(1, 1, dims["vocabulary"], dims["width"], stored=True, latency=0.0)
 
 
 EMBEDDING = KernelType(
@@ -27,4 +40,5 @@ EMBEDDING = KernelType(
     takes=frozenset(["gather", "scatter"]),
     measured=frozenset(["gather"]),
     measure=_sizes,
+    spread=_spread,
 )

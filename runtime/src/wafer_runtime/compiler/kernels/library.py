@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from wafer_runtime.compiler.hlo import Instruction
 
@@ -30,6 +31,34 @@ LOOPS = ("While", "StatelessWhile", "Enter", "Exit", "NextIteration", "LoopCond"
 SOURCES = frozenset(["constant", "iota", "parameter"])
 
 
+class Sizes(NamedTuple):
+    """What a kernel is spread by (see `spread.Spread`), for one sample.
+
+    products: whether it multiplies along `inputs`. bilinear: whether it multiplies
+    activations, each of which has a gradient. stored: whether it keeps `inputs` by
+    `outputs` numbers, as weights are. latency: the share of a sample that has to be
+    there before the first output is.
+    """
+
+    rows: int
+    columns: int = 1
+    inputs: int = 1
+    outputs: int = 1
+    window: tuple[int, int] = (1, 1)
+    stride: int = 1
+    products: bool = False
+    bilinear: bool = False
+    stored: bool = False
+    latency: float = 1.0
+
+
+def streamed(elements: int, latency: float = 0.0) -> Sizes:
+    """Of a kernel that works on single numbers: they go to a rectangle of PEs, row by
+    row, as many rows as columns; each row has a port."""
+    rows = math.isqrt(max(elements, 1))
+    return Sizes(rows, outputs=-(-max(elements, 1) // rows), latency=latency)
+
+
 @dataclasses.dataclass(frozen=True)
 class KernelType:
     """A kernel of the library.
@@ -38,7 +67,8 @@ class KernelType:
     instructions that do, whatever they come from. layers: how models write it. takes:
     more HLO instructions that it can hold. limits: what it does not do, each a text and
     `breaks(instruction)`. measure: the sizes for one sample, from its first instruction
-    that is one of `measured`, or else the one that gives most numbers.
+    that is one of `measured`, or else the one that gives most numbers. spread: by what
+    it is spread over PEs, from these sizes and `operations`, its arithmetic results.
     """
 
     name: str
@@ -51,6 +81,9 @@ class KernelType:
     limits: tuple["Limit", ...] = ()
     measured: frozenset[str] = frozenset()
     measure: Callable[[Instruction, int], Mapping[str, int]] = lambda _, __: {}
+    spread: Callable[[Mapping[str, int]], Sizes] = lambda dims: streamed(
+        dims.get("elements", 1)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

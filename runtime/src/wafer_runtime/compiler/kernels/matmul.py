@@ -1,9 +1,10 @@
 """Matrix products: with weights (dense layers), and of activations (attention)."""
 
 import math
+from collections.abc import Mapping
 
 from wafer_runtime.compiler.hlo import Instruction
-from wafer_runtime.compiler.kernels.library import KernelType, share
+from wafer_runtime.compiler.kernels.library import KernelType, Sizes, share
 
 
 def dot_sizes(dot: Instruction) -> dict[str, int]:
@@ -46,6 +47,35 @@ def _attention(dot: Instruction, batch: int) -> dict[str, int]:
     return sizes | {"groups": share(sizes["groups"], batch)}
 
 
+def _spread_dense(dims: Mapping[str, int]) -> Sizes:
+    """As a convolution with a window of 1, over a column of positions."""
+    positions, inputs, outputs = dims["positions"], dims["inputs"], dims["outputs"]
+    return Sizes(
+        positions, 1, inputs, outputs, products=True, stored=True, latency=1 / positions
+    )
+
+
+def _spread_attention(dims: Mapping[str, int]) -> Sizes:
+    """As a dense layer for each group (head), whose weights are the right operand.
+
+    An attention's first product waits for all keys; the values of its second are there
+    by then: half a sample each.
+    """
+    groups, rows, inner, columns = (
+        dims[name] for name in ("groups", "rows", "inner", "columns")
+    )
+    return Sizes(
+        groups,
+        rows,
+        inner,
+        columns,
+        products=True,
+        bilinear=True,
+        stored=True,
+        latency=0.5,
+    )
+
+
 DENSE = KernelType(
     name="dense",
     summary="A product with weights, with bias and activation, for one vector or a "
@@ -58,6 +88,7 @@ DENSE = KernelType(
     ),
     measured=frozenset(["dot"]),
     measure=_dense,
+    spread=_spread_dense,
 )
 
 BATCHED_MATMUL = KernelType(
@@ -69,4 +100,5 @@ BATCHED_MATMUL = KernelType(
     takes=frozenset(["reduce"]),
     measured=frozenset(["dot"]),
     measure=_attention,
+    spread=_spread_attention,
 )

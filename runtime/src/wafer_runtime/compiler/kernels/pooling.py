@@ -3,7 +3,7 @@
 import math
 
 from wafer_runtime.compiler.hlo import Instruction
-from wafer_runtime.compiler.kernels.library import KernelType, Limit, share
+from wafer_runtime.compiler.kernels.library import KernelType, Limit, share, streamed
 
 
 def _sizes(pool: Instruction, batch: int) -> dict[str, int]:
@@ -37,4 +37,5 @@ POOLING = KernelType(
     ),
     measured=frozenset(["reduce-window"]),
     measure=_sizes,
+    spread=lambda dims: streamed(dims["outputs"]),
 )

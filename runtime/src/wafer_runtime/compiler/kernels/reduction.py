@@ -1,7 +1,13 @@
 """Sums, means and extremes along dimensions."""
 
 from wafer_runtime.compiler.hlo import Instruction
-from wafer_runtime.compiler.kernels.library import FLOATS, INDICES, KernelType, share
+from wafer_runtime.compiler.kernels.library import (
+    FLOATS,
+    INDICES,
+    KernelType,
+    share,
+    streamed,
+)
 
 
 def _sizes(reduce: Instruction, batch: int) -> dict[str, int]:
@@ -26,4 +32,5 @@ REDUCTION = KernelType(
     takes=frozenset(["reduce", "reduce-window"]),
     measured=frozenset(["reduce", "reduce-window"]),
     measure=_sizes,
+    spread=lambda dims: streamed(dims["inputs"], latency=1.0),
 )

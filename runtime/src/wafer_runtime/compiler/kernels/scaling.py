@@ -1,6 +1,6 @@
 """What all gradients have in common before the update: their scale."""
 
-from wafer_runtime.compiler.kernels.library import KernelType, elements
+from wafer_runtime.compiler.kernels.library import KernelType, elements, streamed
 
 GRADIENT_SCALING = KernelType(
     name="gradient_scaling",
@@ -13,4 +13,6 @@ GRADIENT_SCALING = KernelType(
     ),
     takes=frozenset(["reduce"]),
     measure=elements,
+    # Most of it is done where the gradients are.
+    spread=lambda dims: streamed(dims["operations"]),
 )

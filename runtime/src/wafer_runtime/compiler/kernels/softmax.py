@@ -1,11 +1,20 @@
 """Softmax, and the cross-entropies that end most models."""
 
+from collections.abc import Mapping
+
 from wafer_runtime.compiler.kernels.library import (
     FLOATS,
     INDICES,
     KernelType,
+    Sizes,
     outer_and_width,
+    streamed,
 )
+
+
+def _spread(dims: Mapping[str, int]) -> Sizes:
+    return streamed(dims["rows"] * dims["width"])
+
 
 SOFTMAX = KernelType(
     name="softmax",
@@ -14,6 +23,7 @@ SOFTMAX = KernelType(
     ops=frozenset(["Softmax", "LogSoftmax"]),
     takes=frozenset(["reduce"]),
     measure=outer_and_width,
+    spread=_spread,
 )
 
 CROSS_ENTROPY = KernelType(
@@ -31,4 +41,5 @@ CROSS_ENTROPY = KernelType(
     dtypes=FLOATS + INDICES,
     takes=frozenset(["reduce"]),
     measure=outer_and_width,
+    spread=_spread,
 )

@@ -1,0 +1,289 @@
+"""What a kernel of the library costs, for each way to spread it over PEs.
+
+The geometry is that of the published convolutions (`cost`): positions are split into h
+by w groups, inputs into c and outputs into k parts. A group has a row of PEs for each
+part of the inputs and, for products, one more for their sums, and a column for each
+part of the outputs; every pass of training (forward, gradient of the inputs, gradient
+of the weights) has its own copy, side by side. To the published time we add:
+
+- The rate of a PE. A pass computes either dot products, with the sum in a register, or
+  rows of sums in memory. Both of a product's numbers are read in a cycle, one by each
+  port of the memory, so `dot_rate` is what a port holds of the model's numbers; rows
+  are read and written as 32-bit sums, so `update_rate` is what it holds of these: one
+  on a WSE-2, which is the published cycle per multiply-accumulate. Each vector
+  instruction takes a cycle to start. With a single position the gradient of the
+  weights is a row of sums for each input, and no pass needs to be faster.
+- The kernel's other arithmetic (`operations`), shared by all its PEs.
+- Communication: every group has one port, a link, that its inputs or outputs pass at
+  32 bits a cycle. This is why a layer of 784 16-bit inputs takes 392 cycles at least.
+
+and to the published memory the optimizer's state, the sums of gradients, and what is
+kept for the backward pass of each sample that is on its way (`held_words`).
+"""
+
+import functools
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from wafer_runtime.compiler.kernels.cost import UNBOUNDED, Cost, Execution
+from wafer_runtime.system import System
+
+_SUM_BYTES = 4  # sums are float32
+WORD_BYTES = 2
+
+
+class Rates(NamedTuple):
+    """Of a PE, in results a cycle: products of a dot product, products added to sums
+    in memory, other arithmetic. The cycles that it takes to start an instruction, and
+    the bytes a cycle of a link.
+    """
+
+    dot: float
+    update: float
+    operation: float
+    issue_cycles: float
+    link_bytes: float
+
+
+def rates_of(system: System, item_bytes: int) -> Rates:
+    """The rates for numbers of this size."""
+    items = min(system.simd_lanes, system.memory_port_bytes / item_bytes)
+    sums = min(system.simd_lanes, system.memory_port_bytes / _SUM_BYTES)
+    return Rates(items, sums, items, 1.0, system.link_bytes_per_cycle)
+
+
+class Spread(NamedTuple):
+    """A kernel's sizes and work for one sample: a `placing.Shapes`.
+
+    rows, columns: of positions, split into h and w. inputs, outputs: split into c and
+    k. window: rows and columns of a convolution's weights. stride: positions of inputs
+    for one of outputs. work: products, in units of the sizes' (1; 0 for a kernel
+    without any). passes: forward, gradient of inputs and of weights; 1 where there is
+    such a pass. operations: other arithmetic results. transfer_bytes: of the largest
+    tensor that enters or leaves. sum_rows: rows of a group beside those of its inputs.
+    weight_words: 16-bit words for each weight; weight_rows: rows of positions, each
+    with weights of its own, or 1. held_words: words that are spread evenly.
+    memory_limit_words: of a PE.
+    """
+
+    rows: float
+    columns: float
+    inputs: float
+    outputs: float
+    window: tuple[float, float]
+    stride: float
+    work: float
+    passes: tuple[float, float, float]
+    operations: float
+    transfer_bytes: float
+    sum_rows: float
+    weight_words: float
+    weight_rows: float
+    held_words: float
+    rates: Rates
+    memory_limit_words: int
+
+    def cost(self, execution: Execution) -> Cost:
+        """Size, time and memory of an execution."""
+        h, w, c, k = execution.h, execution.w, execution.c[0], execution.k[0]
+        return Cost(
+            height=h * w * (c + int(self.sum_rows)),
+            width=int(_copies(self)) * k,
+            time_cycles=_cycles(self, h, w, c, k),
+            memory_words=_memory(self, h, w, c, k),
+        )
+
+    def compute_cycles(self, execution: Execution) -> float:
+        """Cycles a sample, as if all data were there."""
+        h, w, c, k = execution.h, execution.w, execution.c[0], execution.k[0]
+        return float(_compute(self, h, w, c, k))
+
+    def transfer_cycles(self, execution: Execution) -> float:
+        """Cycles that the largest tensor of a sample takes to enter or to leave."""
+        return float(_transfer(self, execution.h, execution.w))
+
+    @property
+    def slowest_cycles(self) -> float:
+        """The time on the fewest PEs, which no execution exceeds."""
+        return float(_cycles(self, 1, 1, 1, 1))
+
+    @property
+    def least_memory_words(self) -> float:
+        """The memory on the most PEs, below which no execution goes."""
+        most = self.rows, self.columns, self.inputs, self.outputs
+        return float(_memory(self, *map(int, most)))
+
+    @property
+    def spreads(self) -> Any:
+        """int64 [count, 2]: each (h, w) of which none smaller has the same shares."""
+        return _spreads(int(self.rows), int(self.columns))
+
+    @property
+    def fast_spreads(self) -> Any:
+        """The same: all of them differ in time."""
+        return self.spreads
+
+    def min_widths(self, limit_cycles: float, side: int, spreads: Any) -> Any:
+        """See `placing.Shapes`."""
+        parts = _useful(int(self.inputs))
+        return _min_widths(self, limit_cycles, side, spreads, parts)
+
+    def fit(
+        self,
+        limit_cycles: float,
+        box: tuple[int, int],
+        spread: tuple[int, int],
+        first_c: int = 0,
+        last_k: int = 0,
+    ) -> Execution | None:
+        """See `placing.Shapes`."""
+        parts = np.array([first_c]) if first_c else _useful(int(self.inputs))
+        found = _narrowest(self, limit_cycles, box, spread, parts, last_k)
+        return Execution(*spread, (int(found[0]),), (int(found[1]),)) if found else None
+
+
+@functools.cache
+def _useful(size: int) -> Any:
+    """int64: the smallest x for each value of ceil(size / x)."""
+    parts = np.arange(1, size + 1)
+    return np.unique(-(-size // np.unique(-(-size // parts))))
+
+
+@functools.cache
+def _spreads(rows: int, columns: int) -> Any:
+    pairs = itertools.product(_useful(rows), _useful(columns))
+    return np.array(list(pairs), np.int64)
+
+
+jit = numba.njit(cache=True, nogil=True)
+
+
+@jit
+def _copies(s: Any) -> float:
+    return s.passes[0] + s.passes[1] + s.passes[2] if s.work else 1.0
+
+
+@jit
+def _products(s: Any, p: float, inputs: float, outputs: float) -> float:
+    """Cycles of the slowest pass, for p positions of outputs in a PE."""
+    dot, update, _, issue, _ = s.rates
+    taps = s.window[0] * s.window[1]
+    rows = p * taps * inputs * (issue + math.ceil(outputs / update))
+    slowest = 0.0
+    if s.passes[0]:
+        dots = p * outputs * (issue + math.ceil(taps * inputs / dot))
+        slowest = min(dots, rows)
+    if s.passes[1]:
+        dots = p * s.stride * inputs
+        dots *= issue + math.ceil(taps * outputs / s.stride / dot)
+        sums = p * taps * outputs * (issue + math.ceil(inputs / update))
+        slowest = max(slowest, min(dots, sums))
+    if s.passes[2]:
+        dots = taps * inputs * outputs * (issue + math.ceil(p / dot))
+        slowest = max(slowest, min(dots, rows))
+    return slowest * s.work
+
+
+@jit
+def _compute(s: Any, h: int, w: int, c: int, k: int) -> float:
+    p = math.ceil(s.rows / h) * math.ceil(s.columns / w)
+    inputs, outputs = math.ceil(s.inputs / c), math.ceil(s.outputs / k)
+    share = p * inputs * outputs / (s.rows * s.columns * s.inputs * s.outputs)
+    cycles = s.operations * share / _copies(s) / s.rates.operation
+    if s.work:
+        cycles += _products(s, p / s.stride, inputs, outputs)
+    return math.ceil(cycles)
+
+
+@jit
+def _transfer(s: Any, h: int, w: int) -> float:
+    share = math.ceil(s.rows / h) / s.rows * math.ceil(s.columns / w) / s.columns
+    return math.ceil(s.transfer_bytes * share / s.rates.link_bytes)
+
+
+@jit
+def _cycles(s: Any, h: int, w: int, c: int, k: int) -> float:
+    return max(_compute(s, h, w, c, k), _transfer(s, h, w))
+
+
+@jit
+def _memory(s: Any, h: int, w: int, c: int, k: int) -> float:
+    """As published, in shares that need not be whole."""
+    r, t = s.window
+    weights = s.inputs / c * s.outputs / k * r * t * s.weight_words
+    weights *= max(1.0, s.weight_rows / h)
+    sums = (s.columns + t - 1) / w * (s.rows + r - 1) / h * s.outputs / k
+    return weights + sums + s.held_words / (h * w * c * k * _copies(s))
+
+
+@jit
+def _least_k(s: Any, limit_cycles: float, h: int, w: int, c: int, most: int) -> int:
+    """The least k within the limits of time and memory, up to `most`; 0 if none is."""
+    low, high = 0, most
+    if most < 1 or not _is_within(s, limit_cycles, h, w, c, most):
+        return 0
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _is_within(s, limit_cycles, h, w, c, middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+@jit
+def _is_within(s: Any, limit_cycles: float, h: int, w: int, c: int, k: int) -> bool:
+    return (
+        _compute(s, h, w, c, k) <= limit_cycles
+        and _memory(s, h, w, c, k) <= s.memory_limit_words
+    )
+
+
+@jit
+def _min_widths(
+    s: Any, limit_cycles: float, side: int, spreads: Any, parts: Any
+) -> Any:
+    best = np.zeros((side + 1, 5), np.int32)
+    best[:, 0] = UNBOUNDED
+    copies, more = int(_copies(s)), int(s.sum_rows)
+    most = min(side // copies, int(s.outputs))
+    for i in range(len(spreads)):
+        h, w = spreads[i]
+        if _transfer(s, h, w) > limit_cycles:
+            continue
+        for c in parts:
+            height = h * w * (c + more)
+            if height > side:
+                break
+            k = _least_k(s, limit_cycles, h, w, c, most)
+            if k and copies * k < best[height, 0]:
+                best[height] = (copies * k, h, w, c, k)
+    for height in range(1, side + 1):
+        if best[height - 1, 0] <= best[height, 0]:
+            best[height] = best[height - 1]
+    return best
+
+
+def _narrowest(
+    s: Spread,
+    limit_cycles: float,
+    box: tuple[int, int],
+    spread: tuple[int, int],
+    parts: Any,
+    wanted_k: int,
+) -> tuple[int, int] | None:
+    """(c, k) with the least k, and of these the least c."""
+    h, w = spread
+    if _transfer(s, h, w) > limit_cycles:
+        return None
+    most = min(box[1] // int(_copies(s)), int(s.outputs))
+    found = []
+    for c in parts[h * w * (parts + int(s.sum_rows)) <= box[0]]:
+        k = _least_k(s, limit_cycles, h, w, c, most)
+        if k and k <= (wanted_k or k) <= most:
+            found.append((wanted_k or k, c))
+    return min(found)[::-1] if found else None

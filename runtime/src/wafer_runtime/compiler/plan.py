@@ -1,0 +1,176 @@
+"""What a compilation decides: where every kernel is, how data travels, how fast."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from wafer_runtime.compiler.kernel_graph import HOST, made
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedKernel:
+    """A kernel on the fabric. x, y: of its lower left PE; width, height: in PEs.
+
+    rotated: whether its columns go upwards. h, w, c, k: how it is spread (see
+    `kernels.spread`). compute_cycles, transfer_cycles: for a sample, of its slowest PE
+    and of its busiest port. memory_bytes: of a PE. macs: for a sample, all passes.
+    latency: the share of a sample that has to be there before it gives anything.
+    trains: whether samples come by a second time, with the gradients.
+    """
+
+    name: str
+    kind: str
+    x: int
+    y: int
+    width: int
+    height: int
+    rotated: bool
+    h: int
+    w: int
+    c: int
+    k: int
+    compute_cycles: int
+    transfer_cycles: int
+    memory_bytes: int
+    macs: int
+    latency: float
+    trains: bool
+
+    @property
+    def pes(self) -> int:
+        """How many it covers."""
+        return self.width * self.height
+
+    @property
+    def cycles(self) -> int:
+        """Between two samples at least."""
+        return max(self.compute_cycles, self.transfer_cycles)
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """How a tensor, or the gradient that comes back for one, travels.
+
+    wavelets: of a sample, on all paths. paths: each (x, y, turn, x, y): from a PE along
+    x to column `turn`, along y, and along x to another PE.
+    """
+
+    source: str
+    target: str
+    tensor: str
+    is_gradient: bool
+    wavelets: int
+    paths: tuple[tuple[int, int, int, int, int], ...]
+
+    @property
+    def hops(self) -> int:
+        """Of the longest path."""
+        return max(abs(m - x) + abs(q - y) + abs(p - m) for x, y, m, p, q in self.paths)
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """The busiest link: from the PE at x, y to its neighbour in `direction`."""
+
+    x: int
+    y: int
+    direction: str
+    wavelets: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A model on a system, for one sample after another. Extents in PEs.
+
+    fabric_cores: PEs for programs. host_cycles: for a sample on its way between host
+    and fabric. replicas: copies of the model side by side; kernels and routes are those
+    of the first, which has `replica_width` columns. seed, iterations: give the
+    placement again.
+    """
+
+    system: str
+    mode: str
+    batch_size: int
+    clock_hz: float
+    fabric_width: int
+    fabric_height: int
+    host_bytes_per_sample: int
+    host_cycles: int
+    seed: int
+    iterations: int
+    replicas: int
+    replica_width: int
+    kernels: tuple[PlacedKernel, ...]
+    routes: tuple[Route, ...]
+    busiest_link: Link | None
+
+    @property
+    def compute_cycles(self) -> int:
+        """Of the slowest kernel, for a sample."""
+        return max(kernel.compute_cycles for kernel in self.kernels)
+
+    @property
+    def transmission_cycles(self) -> int:
+        """Of the busiest port, link or host connection, for a sample."""
+        link = self.busiest_link.wavelets if self.busiest_link else 0
+        ports = max(kernel.transfer_cycles for kernel in self.kernels)
+        return max(ports, link, self.host_cycles * self.replicas)
+
+    @property
+    def delta_t_cycles(self) -> int:
+        """Between two samples of one replica."""
+        return max(self.compute_cycles, self.transmission_cycles)
+
+    @property
+    def fabric_cores(self) -> int:
+        """PEs for programs."""
+        return self.fabric_width * self.fabric_height
+
+    @property
+    def pes(self) -> int:
+        """Under kernels, of all replicas."""
+        return self.replicas * sum(kernel.pes for kernel in self.kernels)
+
+    @property
+    def total_utilization(self) -> float:
+        """The share of the PEs that are under kernels."""
+        return self.pes / self.fabric_cores
+
+    @property
+    def compute_utilization(self) -> float:
+        """The share of those PEs' time in which they compute."""
+        busy = sum(kernel.pes * kernel.compute_cycles for kernel in self.kernels)
+        return self.replicas * busy / (self.pes * self.delta_t_cycles)
+
+    def samples_per_s(self, cycles: int) -> float:
+        """Of all replicas, each with a sample in so many cycles."""
+        return self.replicas * self.clock_hz / cycles if cycles else math.inf
+
+    def to_json(self) -> str:
+        """As text, with the figures that follow from it; `from_json` reads it."""
+        content = {
+            "total_utilization": self.total_utilization,
+            "delta_t": self.delta_t_cycles,
+            **dataclasses.asdict(self),
+        }
+        return json.dumps(content)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """What `to_json` wrote. Raises ValueError, KeyError or TypeError for others."""
+        content: dict[str, Any] = json.loads(text)
+        del content["total_utilization"], content["delta_t"]
+        link = content.pop("busiest_link")
+        content["kernels"] = tuple(made(PlacedKernel, k) for k in content["kernels"])
+        content["routes"] = tuple(_route(route) for route in content["routes"])
+        return cls(**content, busiest_link=Link(**link) if link else None)
+
+
+def _route(content: dict[str, Any]) -> Route:
+    content["paths"] = [tuple(path) for path in content["paths"]]
+    route: Route = made(Route, content)
+    return route
+
+
+__all__ = ["HOST", "Link", "PlacedKernel", "Plan", "Route"]

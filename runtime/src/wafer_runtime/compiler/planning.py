@@ -1,0 +1,146 @@
+"""Stages 5 to 7 together: a kernel graph and a system -> a Plan."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from wafer_runtime.compiler import placing
+from wafer_runtime.compiler.kernel_graph import HOST, KernelGraph
+from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread
+from wafer_runtime.compiler.placing.bound import area_bound
+from wafer_runtime.compiler.placing.search import place
+from wafer_runtime.compiler.plan import PlacedKernel, Plan
+from wafer_runtime.compiler.route import route
+from wafer_runtime.compiler.size import size, sizes_of
+from wafer_runtime.errors import MappingError
+from wafer_runtime.system import System
+
+log = logging.getLogger("wafer_runtime")
+
+STAGES = ("size", "place", "route")
+Stage = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """How to look for a placement: as `placing.search.place` says.
+
+    multireplica: place as many copies of the model as give the most samples.
+    """
+
+    seconds: float = 10.0
+    seed: int = 0
+    iterations: int | None = None
+    multireplica: bool = False
+
+
+def make_plan(graph: KernelGraph, system: System, search: Search, stage: Stage) -> Plan:
+    """Size, place and route. Raises MappingError for what does not fit."""
+    with stage("size"):
+        task = size(graph, system)
+    with stage("place"):
+        placement = _place(task, search)
+    with stage("route"):
+        plan = _plan(graph, system, placement, 1)
+    if not search.multireplica:
+        return plan
+    with stage("replicate"):
+        return _replicated(graph, system, task, search, plan)
+
+
+def _place(task: placing.Task, search: Search) -> placing.Placement:
+    return place(task, search.seconds, search.seed, search.iterations)
+
+
+def _plan(
+    graph: KernelGraph, system: System, placement: placing.Placement, replicas: int
+) -> Plan:
+    task = placement.task
+    kernels = tuple(
+        _placed(graph, i, placed, task) for i, placed in enumerate(placement.placed)
+    )
+    strip = system.model_copy(update={"program_width": task.width})
+    routes, busiest = route(graph, kernels, strip)
+    sent = sum(e.bytes for e in graph.edges if HOST in (e.source, e.target))
+    return Plan(
+        system=system.name,
+        mode=graph.mode,
+        batch_size=graph.batch_size,
+        clock_hz=system.clock_hz,
+        fabric_width=system.program_width,
+        fabric_height=system.program_height,
+        host_bytes_per_sample=sent,
+        host_cycles=math.ceil(sent * system.clock_hz / system.host_bytes_per_s),
+        seed=placement.seed,
+        iterations=placement.iterations,
+        replicas=replicas,
+        replica_width=task.width,
+        kernels=kernels,
+        routes=routes,
+        busiest_link=busiest,
+    )
+
+
+def _replicated(
+    graph: KernelGraph,
+    system: System,
+    task: placing.Task,
+    search: Search,
+    plan: Plan,
+) -> Plan:
+    """The best plan with several copies, each in a strip, or `plan` if it is better."""
+    for count in _replica_counts(task, plan):
+        strip = dataclasses.replace(task, width=task.width // count)
+        try:
+            found = _plan(graph, system, _place(strip, search), count)
+        except MappingError as error:
+            log.info("%d replicas: %s", count, str(error).splitlines()[0])
+            continue
+        return max(found, plan, key=lambda p: p.samples_per_s(p.delta_t_cycles))
+    return plan
+
+
+def _replica_counts(task: placing.Task, plan: Plan) -> list[int]:
+    """Numbers of copies, first those that give most samples by their areas."""
+    rates: dict[int, float] = {}
+    for count in range(2, task.width + 1):
+        width = task.width // count
+        if width == task.width // (count + 1):
+            continue
+        try:
+            cycles = area_bound(dataclasses.replace(task, width=width))
+        except MappingError:
+            break
+        rates[count] = count / max(cycles, plan.host_cycles * count)
+        if plan.host_cycles * count >= cycles:
+            break
+    return sorted(rates, key=lambda count: -rates[count])
+
+
+def _placed(
+    graph: KernelGraph, i: int, placed: placing.Placed, task: placing.Task
+) -> PlacedKernel:
+    kernel, shapes, e = graph.kernels[i], task.kernels[i].shapes, placed.execution
+    assert isinstance(shapes, Spread)
+    width, height = placed.extent
+    return PlacedKernel(
+        name=kernel.name,
+        kind=kernel.kind,
+        x=placed.x,
+        y=placed.y,
+        width=width,
+        height=height,
+        rotated=placed.rotated,
+        h=e.h,
+        w=e.w,
+        c=e.c[0],
+        k=e.k[0],
+        compute_cycles=int(shapes.compute_cycles(e)),
+        transfer_cycles=int(shapes.transfer_cycles(e)),
+        memory_bytes=math.ceil(placed.cost.memory_words * WORD_BYTES),
+        macs=round(kernel.macs / graph.batch_size),
+        latency=sizes_of(graph, kernel).latency,
+        trains="input_gradient" in kernel.passes or "weight_gradient" in kernel.passes,
+    )

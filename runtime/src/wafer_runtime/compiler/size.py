@@ -1,0 +1,179 @@
+"""Stage 5: what each kernel of a graph can be spread over, and whether it all fits."""
+
+import math
+from collections.abc import Iterable
+
+from wafer_runtime.compiler import placing
+from wafer_runtime.compiler.kernel_graph import Kernel, KernelGraph
+from wafer_runtime.compiler.kernels import LIBRARY
+from wafer_runtime.compiler.kernels.library import Sizes, share
+from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread, rates_of
+from wafer_runtime.errors import MappingError
+from wafer_runtime.system import System
+
+# A wire's PE in cycles of delta_t: too little to be paid for with time.
+WEIGHTS = placing.Weights(delta_t=1.0, wire=0.01, adapter=0.0)
+_GRADIENT_BYTES = 4  # of the sum of a batch's gradients, for each weight
+_ITEM_BYTES = {"float16": 2, "bfloat16": 2}
+_TYPES = {kind.name: kind for kind in LIBRARY}
+_SHOWN = 8
+
+
+def size(graph: KernelGraph, system: System) -> placing.Task:
+    """The task of placing a graph on a system.
+
+    Raises MappingError if the memory of the whole fabric does not hold the model.
+    """
+    flights = in_flight(graph)
+    spreads = [spread_of(graph, k, flights[k.name], system) for k in graph.kernels]
+    _check_memory(graph, flights, system)
+    index = {kernel.name: i for i, kernel in enumerate(graph.kernels)}
+    pairs = ((index.get(e.source), index.get(e.target)) for e in graph.edges)
+    edges = dict.fromkeys((a, b) for a, b in pairs if a is not None and b is not None)
+    kernels = zip(graph.kernels, spreads, strict=True)
+    return placing.Task(
+        kernels=tuple(placing.Kernel(kernel.name, s) for kernel, s in kernels),
+        edges=tuple(edges),
+        width=system.program_width,
+        height=system.program_height,
+        weights=WEIGHTS,
+    )
+
+
+def spread_of(
+    graph: KernelGraph, kernel: Kernel, samples_in_flight: int, system: System
+) -> Spread:
+    """A kernel's sizes and work for one sample, as its file in the library says."""
+    sizes = sizes_of(graph, kernel)
+    passes = _passes(sizes, kernel)
+    items = math.prod((*sizes.window, sizes.inputs, sizes.outputs))
+    one_pass = sizes.rows * sizes.columns / sizes.stride * items
+    item_bytes = min((_ITEM_BYTES.get(dtype, 4) for dtype in kernel.dtypes), default=4)
+    # Weights, or the sums of their gradients, are in every group; what is needed once
+    # a batch can be anywhere in the kernel.
+    in_place = max(item_bytes, _GRADIENT_BYTES * passes[2]) if sizes.stored else 0
+    once = max(0, trained_bytes(kernel) - in_place * items * sizes.stored)
+    held = once + kernel.saved_bytes * samples_in_flight
+    return Spread(
+        rows=sizes.rows,
+        columns=sizes.columns,
+        inputs=sizes.inputs,
+        outputs=sizes.outputs,
+        window=sizes.window,
+        stride=sizes.stride,
+        work=kernel.macs / graph.batch_size / (one_pass * sum(passes)),
+        passes=passes,
+        operations=kernel.operations / graph.batch_size,
+        transfer_bytes=largest_transfer(graph, kernel),
+        sum_rows=float(sizes.products),
+        weight_words=in_place / WORD_BYTES,
+        weight_rows=sizes.rows if sizes.bilinear else 1,
+        held_words=held / WORD_BYTES,
+        rates=rates_of(system, item_bytes),
+        memory_limit_words=system.sram_bytes // WORD_BYTES,
+    )
+
+
+def sizes_of(graph: KernelGraph, kernel: Kernel) -> Sizes:
+    """What a kernel is spread by."""
+    work = share(kernel.operations, graph.batch_size)
+    return _TYPES[kernel.kind].spread({**kernel.dims, "operations": work})
+
+
+def _passes(sizes: Sizes, kernel: Kernel) -> tuple[float, float, float]:
+    """Forward, gradient of the inputs, gradient of the weights (or other operand)."""
+    back = "input_gradient" in kernel.passes
+    other = "weight_gradient" in kernel.passes or (sizes.bilinear and back)
+    return (1.0, float(back), float(other))
+
+
+def trained_bytes(kernel: Kernel) -> int:
+    """Of a kernel's weights, the optimizer's state and the sums of gradients."""
+    trained = sum(math.prod(w.shape) for w in kernel.weights if w.trained)
+    sums = trained * _GRADIENT_BYTES if "weight_gradient" in kernel.passes else 0
+    return kernel.weight_bytes + kernel.state_bytes + sums
+
+
+def largest_transfer(graph: KernelGraph, kernel: Kernel) -> int:
+    """Bytes of the largest tensor of a sample that enters or leaves a kernel.
+
+    Each has a port of its own, and so has the gradient that comes back for it.
+    """
+    edges = [e for e in graph.edges if kernel.name in (e.source, e.target)]
+    return max((max(e.bytes, e.gradient_bytes) for e in edges), default=0)
+
+
+def in_flight(graph: KernelGraph) -> dict[str, int]:
+    """Samples that are between a kernel's forward and backward pass.
+
+    One, and two for each later kernel that has to have a whole sample before it gives
+    anything: the sample passes it forward and back. Rounded up to three binary digits,
+    so that kernels that hardly differ are tabulated once.
+    """
+    if graph.mode != "train":
+        return {kernel.name: 1 for kernel in graph.kernels}
+    users: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        users.setdefault(edge.source, []).append(edge.target)
+    after: dict[str, float] = {}
+    for kernel in reversed(graph.kernels):
+        latency = sizes_of(graph, kernel).latency
+        longest = max(
+            (after.get(u, 0.0) for u in users.get(kernel.name, ())), default=0
+        )
+        after[kernel.name] = longest + latency
+    return {name: _rounded_up(1 + 2 * math.ceil(n)) for name, n in after.items()}
+
+
+def _rounded_up(count: int) -> int:
+    step = 1 << max(0, count.bit_length() - 3)
+    return -(-count // step) * step
+
+
+def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -> None:
+    pes = system.program_width * system.program_height
+    limit = pes * system.sram_bytes
+    demands = {
+        kernel.name: (trained_bytes(kernel), kernel.saved_bytes * flights[kernel.name])
+        for kernel in graph.kernels
+    }
+    total = sum(map(sum, demands.values()))
+    if total <= limit:
+        return
+    largest = sorted(demands.items(), key=lambda item: -sum(item[1]))[:_SHOWN]
+    raise MappingError(
+        f"The model does not fit on {system.name}: it needs {_gib(total)} of memory, "
+        f"limit {_gib(limit)} ({pes:,} PEs of {system.sram_bytes:,} bytes), "
+        f"{_gib(total - limit)} short.\n"
+        + "\n".join(_rows(largest, len(demands)))
+        + "\n  "
+        + _advice(demands.values())
+    )
+
+
+def _rows(largest: Iterable[tuple[str, tuple[int, int]]], count: int) -> Iterable[str]:
+    for name, (trained, kept) in largest:
+        yield (
+            f"  {name}: {_gib(trained + kept)}: weights, gradients and "
+            f"optimizer {_gib(trained)}, kept for the backward pass {_gib(kept)}"
+        )
+    if count > _SHOWN:
+        yield f"  ... and {count - _SHOWN} more kernels"
+
+
+def _advice(demands: Iterable[tuple[int, int]]) -> str:
+    trained, kept = map(sum, zip(*demands, strict=True))
+    if kept > trained:
+        return (
+            "What would help: shorter sequences or smaller images, fewer layers, "
+            "mixed_precision, or a system with more memory (runconfig.system)"
+        )
+    return (
+        "What would help: fewer or narrower layers, an optimizer with less state "
+        "(sgd), a system with more memory (runconfig.system), or weight streaming, "
+        "which this release does not have"
+    )
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:,.3g} GiB"
