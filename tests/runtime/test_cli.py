@@ -1,12 +1,15 @@
 """The `wafer` command, as a user types it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import toy
+from PIL import Image
 from wafer_runtime import cli
 from wafer_runtime.compiler.kernels import LIBRARY, UPDATE_RULES
 from wafer_runtime.compiler.kernels.refused import REFUSED
@@ -125,3 +128,46 @@ def test_partition_of_each_mode(project):
     assert "hidden" in done.stdout
     assert "input pipeline: input_fn" in done.stdout
     assert "update" not in done.stdout
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A model_dir with a plan in it."""
+    path = tmp_path_factory.mktemp("model_dir")
+    params = {"runconfig": {"place_iterations": 1}}
+    toy.estimator(path, params=params).compile(toy.input_fn)
+    return path
+
+
+def test_report_prints_what_a_proposal_asks_for(wafer, compiled):
+    code, out, _ = wafer("report", str(compiled), "--samples", "1000")
+    assert code == 0
+    told = dict(re.split(": +", line, maxsplit=1) for line in out.splitlines())
+    # 8 numbers and a label go in, a class and a share of the loss come out.
+    assert re.fullmatch(r"4\d bytes to and from the host", told["sample size"])
+    assert told["dataset size"].startswith("1,000 samples")
+    assert told["mode"] == "train"
+    assert re.fullmatch(r"\d+ \(delta_t \d+\)", told["cycles per sample"])
+    assert {"fabric utilization", "largest batch", "limited by"} <= told.keys()
+    assert "give --samples N" in wafer("report", str(compiled))[1]
+
+
+def test_the_map_is_drawn_in_both_forms(wafer, compiled, tmp_path):
+    assert wafer("map", str(compiled), "-o", f"{tmp_path}/map.png")[0] == 0
+    assert Image.open(tmp_path / "map.png").size == (1000, 30 + 1325)
+    assert wafer("map", str(compiled), "-o", f"{tmp_path}/map.svg")[0] == 0
+    titles = ElementTree.parse(tmp_path / "map.svg").findall(".//{*}title")
+    assert any(title.text.startswith("hidden (dense)") for title in titles)
+
+
+def test_a_report_of_nothing_says_what_to_do(wafer, tmp_path):
+    code, _, err = wafer("report", str(tmp_path / "none"))
+    assert (code, "is no folder; name a model_dir" in err) == (2, True)
+    code, _, err = wafer("report", str(tmp_path))
+    assert (code, "run.py --compile_only makes one" in err) == (2, True)
+    (tmp_path / "plan.json").write_text("{")
+    code, _, err = wafer("map", str(tmp_path))
+    assert (code, "is no whole plan" in err) == (2, True)
+    (tmp_path / "plan.json").unlink()
+    code, _, err = wafer("map", str(tmp_path), "-o", "map.gif")
+    assert code == 2

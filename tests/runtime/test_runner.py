@@ -1,14 +1,17 @@
 """What a generated run.py does with its flags: results, messages, exit codes."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import toy
+import wafer_runtime.system
 import yaml
 from wafer_runtime import runner
 from wafer_runtime.estimator import all_checkpoints, read_eval_metrics
@@ -115,8 +118,7 @@ def test_flags_win_and_what_was_used_is_saved(run, tmp_path):
     [
         (["--cs_ip", "10.0.0.1"], "--cs_ip (running on a wafer, real or simulated) is"),
         (["--cs_ip", "sim"], "is not in release"),
-        (["--compile_only"], "--compile_only (placing the model on the wafer) is not"),
-        (["--multireplica"], "--multireplica is for training on the wafer"),
+        (["--multireplica"], "--multireplica is for the wafer: give --compile_only"),
         (
             ["--validate_only", "--compile_only"],
             "validate_only and compile_only are ",
@@ -315,6 +317,76 @@ def test_validate_only_maps_the_model_and_leaves_the_rest_alone(run, params, tmp
     assert f"Cached compilation found for this model configuration: {entry}" in log
     assert run("-m", "eval", "--validate_only")[0] == 0
     assert len(list((tmp_path / "model").iterdir())) == 2
+
+
+def test_compile_only_places_the_model_and_writes_the_reports(run, params, tmp_path):
+    params.write_text(params.read_text().replace("max_steps: 60, ", ""))
+    assert run("-m", "train", "--validate_only")[0] == 0
+    compile_only = ("-m", "train", "--compile_only", "--place_seconds", "0.1")
+    code, log = run(*compile_only)
+    assert code == 0
+    # What validation found is taken from there.
+    stages = re.findall(r"Compiling: (\d)/7 (\w+), \d+\.\d s", log)
+    assert stages == [
+        ("1", "trace"),
+        ("2", "partition"),
+        ("5", "size"),
+        ("6", "place"),
+        ("7", "route"),
+    ]
+    [plan] = (tmp_path / "model").glob("cs_*/plan.json")
+    content = json.loads(plan.read_text())
+    cycles = content["delta_t"]
+    assert 0 < content["total_utilization"] < 1
+    estimate = json.loads((plan.parent / "deltat_estimate.json").read_text())
+    assert estimate == {"estimated_deltat": cycles}
+    report = (plan.parent / "compile_report.txt").read_text().splitlines()
+    heads = [line.partition(": ")[0] for line in report[:5]]
+    assert heads == [
+        "Samples/s",
+        "Compute Samples/s",
+        "Transmission Samples/s",
+        "Active PEs",
+        "Compute Utilization",
+    ]
+    rates = [float(line.split(": ")[1].replace(",", "")) for line in report[:3]]
+    assert rates[0] == min(rates[1:]) == pytest.approx(850e6 / cycles, abs=0.1)
+    assert re.fullmatch(r"Active PEs: \d+%", report[3])
+    hidden = re.split("  +", next(line for line in report if "hidden" in line))
+    assert [h.replace(",", "").isdigit() for h in hidden] == [False, *[True] * 4, False]
+    ElementTree.parse(plan.parent / "wafer_map.svg")
+    code, log = run(*compile_only)
+    assert (
+        f"Cached compilation found for this model configuration: {plan.parent}" in log
+    )
+    names = {path.name[:3] for path in (tmp_path / "model").iterdir()}
+    assert names == {"cs_"}
+
+
+def test_what_does_not_fit_on_a_system_of_ones_own_is_told(run, params, tmp_path):
+    package = Path(wafer_runtime.system.__file__).parent
+    small = yaml.safe_load((package / "wse2.yaml").read_text())
+    small |= {"name": "tiny", "program_width": 2, "program_height": 2}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(small))
+    text = params.read_text().replace("{max", f"{{system: '{tmp_path}/tiny.yaml', max")
+    params.write_text(text)
+    code, log = run("-m", "train", "--compile_only")
+    assert code == 3
+    assert "out: needs 3 PEs, limit 2, 1 short" in log
+    small["program_width"] = 1000
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(small))
+    code, log = run("-m", "train", "--compile_only")
+    assert code == 2
+    assert "tiny.yaml: program_width: 1000 is more than fabric_width, 757" in log
+    assert not (tmp_path / "model").exists()
+
+
+def test_multireplica_places_several_copies(run, tmp_path):
+    code, _ = run("-m", "train", "--compile_only", "--place_seconds", "0.1",
+                  "--multireplica")  # fmt: skip
+    assert code == 0
+    [report] = (tmp_path / "model").glob("cs_*/compile_report.txt")
+    assert re.search(r"Replicas: \d\d+, each \d+ PEs wide", report.read_text())
 
 
 def test_a_model_that_does_not_map_has_an_exit_code_of_its_own(run, tmp_path):

@@ -150,7 +150,7 @@ def test_without_its_data_a_project_says_how_to_make_them(tmp_path, render, pyth
     assert last.startswith("Error: data_dir: data/train is no folder; wanted files")
 
 
-@pytest.mark.parametrize(("flag", "value"), [("compile_only", ()), ("cs_ip", ["sim"])])
+@pytest.mark.parametrize(("flag", "value"), [("cs_ip", ["sim"])])
 def test_the_readme_is_honest_about_what_is_missing(
     tmp_path, render, python, flag, value
 ):

@@ -54,6 +54,32 @@ def _place(args: argparse.Namespace) -> None:
     print(place_file(args.file, args.output, args.seconds, args.seed, args.iterations))
 
 
+def _report(args: argparse.Namespace) -> None:
+    from wafer_runtime.report.metrics import find_plan, metrics, read_plan
+
+    path = find_plan(Path(args.folder))
+    print(f"{'compilation:':26}{path.parent}")
+    print(metrics(read_plan(path), args.samples))
+
+
+def _map(args: argparse.Namespace) -> None:
+    from wafer_runtime.report.metrics import find_plan, read_plan
+    from wafer_runtime.report.wafer_map import png, svg
+
+    plan, path = read_plan(find_plan(Path(args.folder))), Path(args.output)
+    writers: dict[str, Any] = {
+        ".svg": lambda: path.write_text(svg(plan), encoding="utf-8"),
+        ".png": lambda: png(plan).save(path),
+    }
+    if path.suffix not in writers:
+        raise UsageError(f"-o {path}: wanted a name that ends in .svg or .png")
+    try:
+        writers[path.suffix]()
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
+    print(f"Wrote {len(plan.kernels)} kernels to {path}")
+
+
 def _compiled(args: argparse.Namespace) -> "Compiled":
     """The project of this folder, compiled up to kernel matching, or from the cache."""
     missing = [name for name in ("model.py", "data.py") if not Path(name).exists()]
@@ -105,6 +131,15 @@ def _parser() -> argparse.ArgumentParser:
     graph = command("graph", _graph, "write the kernel graph, as JSON or a picture")
     graph.add_argument("-o", "--output", metavar="FILE", default="kernel_graph.svg",
                        help="FILE.json or FILE.svg (default: %(default)s)")  # fmt: skip
+    report = command("report", _report, "print the key metrics of a compilation")
+    report.add_argument("--samples", type=_whole, metavar="N",
+                        help="how many samples the dataset has")  # fmt: skip
+    wafer_map = command("map", _map, "draw where the kernels are, as SVG or PNG")
+    wafer_map.add_argument("-o", "--output", metavar="FILE", default="wafer_map.png",
+                           help="FILE.svg or .png (default: %(default)s)")  # fmt: skip
+    for made in (report, wafer_map):
+        made.add_argument("folder", metavar="DIR",
+                          help="a model_dir, or a cs_<hash> in it")  # fmt: skip
     place = command("place", _place, "place the kernels of an ISPD 2020 .kgraph")
     _add_place_flags(place.add_argument)
     for made in (partition, graph):

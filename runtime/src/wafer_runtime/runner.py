@@ -32,7 +32,6 @@ _FLAGS = {
 # What the engine will do; each flag with the runconfig key that can also ask for it.
 _NOT_YET = {
     "cs_ip": "--cs_ip (running on a wafer, real or simulated)",
-    "compile_only": "--compile_only (placing the model on the wafer)",
 }
 
 
@@ -75,9 +74,9 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
             config.task_id,
         )
         return
-    if runconfig["validate_only"]:
+    if runconfig["validate_only"] or runconfig["compile_only"]:
         estimator = CerebrasEstimator(model_fn, config=config, params=params)
-        estimator.compile(input_fn, validate_only=True, mode=_COMPILED[mode])
+        estimator.compile(input_fn, runconfig["validate_only"], _COMPILED[mode])
         return
     if mode not in _TRAINS:
         _require_checkpoint(model_dir)
@@ -213,14 +212,14 @@ def _check(params: dict[str, Any]) -> None:
     for key, what in _NOT_YET.items():
         if runconfig[key]:
             raise NotAvailableError(f"{what} is not in release {__version__} yet")
-    if runconfig["multireplica"]:
-        raise ParamsError("--multireplica is for training on the wafer (--cs_ip)")
+    if runconfig["multireplica"] and not runconfig["compile_only"]:
+        raise ParamsError("--multireplica is for the wafer: give --compile_only too")
     mode = runconfig["mode"]
     if mode is None:
         raise ParamsError(
             f"no mode: give --mode, or runconfig.mode; one of {', '.join(MODES)}"
         )
-    if runconfig["validate_only"]:
+    if runconfig["validate_only"] or runconfig["compile_only"]:
         return
     bound = runconfig["max_steps"] or (mode == "train" and runconfig["steps"])
     if mode in _TRAINS and not bound:
@@ -258,9 +257,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--validate_only", action="store_true", default=None,
         help="does the model map to the wafer? up to kernel matching")  # fmt: skip
     add("--compile_only", action="store_true", default=None,
-        help="compile, without running (not yet available)")  # fmt: skip
+        help="place it on the wafer: how fast, and how much of it")  # fmt: skip
+    add("--place_seconds", type=_seconds, metavar="N",
+        help="look for a placement for N seconds (default: 10)")  # fmt: skip
     add("--multireplica", action="store_true", default=None,
-        help="several copies of the model on the wafer (with --cs_ip)")  # fmt: skip
+        help="with --compile_only: as many copies of the model as pay")  # fmt: skip
     add("--device", metavar="NAME", help="force a TensorFlow device, such as /gpu:0")
     return parser
 
@@ -272,6 +273,14 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
+    return value
+
+
+_seconds.__name__ = "number of seconds"
 _positive.__name__ = "whole number"  # argparse names the type in its message
 
 

@@ -28,8 +28,8 @@ def _yaml_float(value: Any) -> Any:
 
 
 def _known_system(name: str) -> str:
-    if name not in SYSTEMS:
-        raise ValueError(f"not one of {', '.join(SYSTEMS)}")
+    if name not in SYSTEMS and not name.endswith((".yaml", ".yml")):
+        raise ValueError(f"not one of {', '.join(SYSTEMS)}, and no .yaml file")
     return name
 
 
@@ -259,6 +259,9 @@ class RunConfigParams(_Section):
     device: str | None = None
     validate_only: bool = False
     compile_only: bool = False
+    place_seconds: Float = Field(10.0, gt=0)
+    place_seed: int = Field(0, ge=0)
+    place_iterations: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _one_of_each_pair(self) -> "RunConfigParams":

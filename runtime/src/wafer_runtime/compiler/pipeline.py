@@ -41,13 +41,13 @@ class Stages:
         self.seconds[name] = time.perf_counter() - began
         self._bar.update()
         if self._bar.disable:
-            number = f"{len(self.seconds)}/{self._bar.total}"
+            number = f"{1 + self._names.index(name)}/{self._bar.total}"
             log.info("Compiling: %s %s, %.1f s", number, name, self.seconds[name])
 
     def close(self) -> None:
         """Take the bar away; what is left is how long it took, if it came to an end."""
         self._bar.close()
-        if len(self.seconds) < len(self._names):
+        if self._names[-1] not in self.seconds:
             return
         took = ", ".join(f"{name} {s:.1f} s" for name, s in self.seconds.items())
         log.info("Compiled in %.1f s (%s)", sum(self.seconds.values()), took)

@@ -19,7 +19,6 @@ from wafer_runtime.system import System
 
 log = logging.getLogger("wafer_runtime")
 
-STAGES = ("size", "place", "route")
 Stage = Callable[[str], AbstractContextManager[None]]
 
 
@@ -34,6 +33,11 @@ class Search:
     seed: int = 0
     iterations: int | None = None
     multireplica: bool = False
+
+
+def stages(search: Search) -> tuple[str, ...]:
+    """The names of the stages that `make_plan` enters."""
+    return ("size", "place", "route", *(["replicate"] * search.multireplica))
 
 
 def make_plan(graph: KernelGraph, system: System, search: Search, stage: Stage) -> Plan:

@@ -10,6 +10,7 @@ from wafer_runtime.compiler.kernels.library import Sizes, share
 from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread, rates_of
 from wafer_runtime.errors import MappingError
 from wafer_runtime.system import System
+from wafer_runtime.units import bytes_text
 
 # A wire's PE in cycles of delta_t: too little to be paid for with time.
 WEIGHTS = placing.Weights(delta_t=1.0, wire=0.01, adapter=0.0)
@@ -122,7 +123,10 @@ def in_flight(graph: KernelGraph) -> dict[str, int]:
             (after.get(u, 0.0) for u in users.get(kernel.name, ())), default=0
         )
         after[kernel.name] = longest + latency
-    return {name: _rounded_up(1 + 2 * math.ceil(n)) for name, n in after.items()}
+    return {
+        kernel.name: _rounded_up(1 + 2 * math.ceil(after[kernel.name]))
+        for kernel in graph.kernels
+    }
 
 
 def _rounded_up(count: int) -> int:
@@ -142,9 +146,9 @@ def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -
         return
     largest = sorted(demands.items(), key=lambda item: -sum(item[1]))[:_SHOWN]
     raise MappingError(
-        f"The model does not fit on {system.name}: it needs {_gib(total)} of memory, "
-        f"limit {_gib(limit)} ({pes:,} PEs of {system.sram_bytes:,} bytes), "
-        f"{_gib(total - limit)} short.\n"
+        f"The model does not fit on {system.name}: it needs {bytes_text(total)} of "
+        f"memory, limit {bytes_text(limit)} ({pes:,} PEs of {system.sram_bytes:,} "
+        f"bytes), {bytes_text(total - limit)} short.\n"
         + "\n".join(_rows(largest, len(demands)))
         + "\n  "
         + _advice(demands.values())
@@ -154,8 +158,8 @@ def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -
 def _rows(largest: Iterable[tuple[str, tuple[int, int]]], count: int) -> Iterable[str]:
     for name, (trained, kept) in largest:
         yield (
-            f"  {name}: {_gib(trained + kept)}: weights, gradients and "
-            f"optimizer {_gib(trained)}, kept for the backward pass {_gib(kept)}"
+            f"  {name}: {bytes_text(trained + kept)}: weights, gradients and optimizer "
+            f"{bytes_text(trained)}, kept for the backward pass {bytes_text(kept)}"
         )
     if count > _SHOWN:
         yield f"  ... and {count - _SHOWN} more kernels"
@@ -173,7 +177,3 @@ def _advice(demands: Iterable[tuple[int, int]]) -> str:
         "(sgd), a system with more memory (runconfig.system), or weight streaming, "
         "which this release does not have"
     )
-
-
-def _gib(count: float) -> str:
-    return f"{count / 2**30:,.3g} GiB"

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from wafer_runtime import source
-from wafer_runtime.compiler import offenders
+from wafer_runtime.compiler import offenders, planning
 from wafer_runtime.compiler.cache import Entry, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
+from wafer_runtime.compiler.plan import Plan
+from wafer_runtime.compiler.planning import Search
 from wafer_runtime.compiler.trace import (
     Traced,
     as_for_accelerators,
@@ -24,22 +26,36 @@ from wafer_runtime.errors import MappingError, WaferError
 from wafer_runtime.estimator import calls, sessions
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.sessions import Setup
+from wafer_runtime.report.plan import estimate, plan_report
 from wafer_runtime.report.text import HostPart, compile_report, partition_table
+from wafer_runtime.report.wafer_map import svg
+from wafer_runtime.system import System, load_system
 
 log = logging.getLogger("wafer_runtime")
 
 _DEFAULT_SYSTEM = "wse2"
 _STAGES = ("trace", "partition", "extract", "match")
 _GRAPH, _REPORT, _PARTITION = "kernel_graph.json", "compile_report.txt", "partition.txt"
+_SEARCH_KEYS = {
+    "seconds": "place_seconds",
+    "seed": "place_seed",
+    "iterations": "place_iterations",
+    "multireplica": "multireplica",
+}
+_PLAN, _DELTA_T, _MAP = "plan.json", "deltat_estimate.json", "wafer_map.svg"
 
 
 class Compiled(NamedTuple):
-    """A compilation: its folder in the cache, and what is in it."""
+    """A compilation: its folder in the cache, and what is in it.
+
+    plan: only if the model was placed.
+    """
 
     path: Path
     graph: KernelGraph
     report: str
     partition: str
+    plan: Plan | None
 
 
 def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled:
@@ -48,11 +64,27 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
     Raises MappingError, whose message lists all that cannot run on the wafer.
     """
     with contextlib.closing(Stages(_STAGES)) as stages:
-        return _validated(setup, input_fn, mode, folder, stages)
+        return _compiled(setup, input_fn, mode, folder, stages, None)
 
 
-def _validated(
-    setup: Setup, input_fn: UserFn, mode: str, folder: str, stages: Stages
+def place(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled:
+    """As `validate`, and place the kernels: the result has a plan.
+
+    Raises MappingError also for a model that does not fit on the system.
+    """
+    search = _search(setup.params)
+    names = (*_STAGES, *planning.stages(search))
+    with contextlib.closing(Stages(names)) as stages:
+        return _compiled(setup, input_fn, mode, folder, stages, search)
+
+
+def _compiled(
+    setup: Setup,
+    input_fn: UserFn,
+    mode: str,
+    folder: str,
+    stages: Stages,
+    search: Search | None,
 ) -> Compiled:
     where = source.of_function(input_fn)
 
@@ -74,50 +106,78 @@ def _validated(
             note = f"What comes after was not looked at ({error})."
             raise MappingError(offenders.report(found, note), found) from error
     with traced.graph.as_default():
-        return _matched(setup, traced, metrics, folder, stages)
+        return _entry(setup, traced, metrics, folder, stages, search)
 
 
-def _matched(
-    setup: Setup, traced: Traced, metrics: list[str], folder: str, stages: Stages
+def _entry(
+    setup: Setup,
+    traced: Traced,
+    metrics: list[str],
+    folder: str,
+    stages: Stages,
+    search: Search | None,
 ) -> Compiled:
-    system = _system(setup.params)
+    system = load_system(_runconfig(setup.params).get("system", _DEFAULT_SYSTEM))
     with stages("partition"):
         part = partition(traced)
         candidate = Candidate(part, metrics)
         content = candidate.content_hash(traced.mode, str(traced.batch_size))
-        key = key_of(tf.__version__, content, system)
+        key = key_of(tf.__version__, content, system.model_dump_json())
     if traced.train_op is not None and not any(candidate.trained()):
         log.warning(
             "train_op of %s changes no trained variable: nothing would be learned",
             source.of_function(setup.model_fn),
         )
-    entry = Entry(folder, key)
+    matched = Entry(folder, key)
+    entry = Entry(folder, key_of(key, repr(search))) if search else matched
     if files := entry.load():
         log.info(
             "Cached compilation found for this model configuration: %s", entry.path
         )
-        return _compiled(entry, files)
-    with stages("extract"):
-        extracted = candidate.extract()
-    with stages("match"):
-        graph = candidate.match(extracted, traced)
-    host = host_parts(part)
-    files = {
-        _GRAPH: graph.to_json(),
-        _REPORT: compile_report(graph, host, system),
-        _PARTITION: partition_table(graph, host) + "\n",
-    }
+        return _read(entry, files)
+    files = (search and matched.load()) or _match(
+        candidate, traced, system, stages, host_parts(part)
+    )
+    graph = KernelGraph.from_json(files[_GRAPH])
+    if search:
+        plan = planning.make_plan(graph, system, search, stages)
+        files = {
+            **files,
+            _PLAN: plan.to_json(),
+            _DELTA_T: estimate(plan),
+            _REPORT: plan_report(plan) + "\n" + files[_REPORT],
+            _MAP: svg(plan),
+        }
     try:
         entry.store(files)
     except OSError as error:
         log.warning("%s cannot be kept: %s", entry.path, error.strerror)
     log.info("The model maps to %d kernels: %s", len(graph.kernels), entry.path)
-    return _compiled(entry, files)
+    return _read(entry, files)
 
 
-def _compiled(entry: Entry, files: Mapping[str, str]) -> Compiled:
+def _match(
+    candidate: Candidate,
+    traced: Traced,
+    system: System,
+    stages: Stages,
+    host: list[HostPart],
+) -> dict[str, str]:
+    with stages("extract"):
+        extracted = candidate.extract()
+    with stages("match"):
+        graph = candidate.match(extracted, traced)
+    return {
+        _GRAPH: graph.to_json(),
+        _REPORT: compile_report(graph, host, system.name),
+        _PARTITION: partition_table(graph, host) + "\n",
+    }
+
+
+def _read(entry: Entry, files: Mapping[str, str]) -> Compiled:
     graph = KernelGraph.from_json(files[_GRAPH])
-    return Compiled(entry.path, graph, files[_REPORT], files[_PARTITION])
+    plan = Plan.from_json(files[_PLAN]) if _PLAN in files else None
+    return Compiled(entry.path, graph, files[_REPORT], files[_PARTITION], plan)
 
 
 def host_parts(part: Partition) -> list[HostPart]:
@@ -128,6 +188,16 @@ def host_parts(part: Partition) -> list[HostPart]:
     return [(reason, len(ops), ops[0].name) for reason, ops in groups.items()]
 
 
-def _system(params: Any) -> str:
-    runconfig = params.get("runconfig", {}) if isinstance(params, Mapping) else {}
-    return str(runconfig.get("system", _DEFAULT_SYSTEM))
+def _search(params: Any) -> Search:
+    runconfig = _runconfig(params)
+    given = {
+        name: runconfig[key]
+        for name, key in _SEARCH_KEYS.items()
+        if runconfig.get(key) is not None
+    }
+    return Search(**given)
+
+
+def _runconfig(params: Any) -> Mapping[str, Any]:
+    found = params.get("runconfig", {}) if isinstance(params, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}

@@ -181,20 +181,26 @@ class CerebrasEstimator:
     def compile(
         self, input_fn: UserFn, validate_only: bool = False, mode: str = ModeKeys.TRAIN
     ) -> str:
-        """Map the model to the wafer; with `validate_only` up to kernel matching.
+        """Place the model on the wafer; with `validate_only` up to kernel matching.
 
-        Returns the folder of the compilation, `compile_dir/cs_<64 hex digits>`, which
-        is found there again when the same model is compiled for the same system by the
-        same release. Raises MappingError, whose message lists everything that cannot
-        run on the wafer, and nothing is written.
+        `params["runconfig"]` may say for which `system` (a name or a YAML file) and how
+        to look for a placement: place_seconds, place_seed, place_iterations,
+        multireplica. Returns the folder of the compilation,
+        `compile_dir/cs_<64 hex digits>`, which is found there again when the same model
+        is compiled for the same system by the same release. Raises MappingError,
+        whose message lists everything that cannot run on the wafer, or by how much it
+        does not fit, and nothing is written.
         """
-        if not validate_only:
-            self._refuse_wafer("compile (other than validate_only=True)")
-        return str(self.validate(input_fn, mode).path)
+        compiled = self.validate if validate_only else self.place
+        return str(compiled(input_fn, mode).path)
 
     def validate(self, input_fn: UserFn, mode: str = ModeKeys.TRAIN) -> Compiled:
         """As `compile(validate_only=True)`, but returns what is in the folder."""
         return compile_lib.validate(self._setup, input_fn, mode, self.compile_dir)
+
+    def place(self, input_fn: UserFn, mode: str = ModeKeys.TRAIN) -> Compiled:
+        """As `compile()`, but returns what is in the folder, with the plan."""
+        return compile_lib.place(self._setup, input_fn, mode, self.compile_dir)
 
     def latest_checkpoint(self) -> str | None:
         """The path of the newest checkpoint, without suffix, or None."""

@@ -19,6 +19,11 @@ _COLOURS = {
 _OTHER = "#efefef"
 
 
+def colour_of(kind: str) -> str:
+    """Of a kernel, by its name in the library."""
+    return _COLOURS.get(kind, _OTHER)
+
+
 def svg(graph: KernelGraph) -> str:
     """One box a kernel, its line and work in it; the edges say how many bytes a sample.
 
@@ -81,9 +86,15 @@ def _kernel(
         f"{kernel.weight_bytes:,} bytes of weights, {kernel.state_bytes:,} of state",
         *kernel.lines,
     ]
-    colour = _COLOURS.get(kernel.kind, _OTHER)
     below = f"{kernel.kind}, {work}" if kernel.macs else kernel.kind
-    return _box(kernel.name, kernel.name, below, colour, "\n".join(facts), places)
+    return _box(
+        kernel.name,
+        kernel.name,
+        below,
+        colour_of(kernel.kind),
+        "\n".join(facts),
+        places,
+    )
 
 
 def _box(

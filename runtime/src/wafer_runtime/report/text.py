@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from wafer_runtime.compiler.kernel_graph import HOST, Kernel, KernelGraph
+from wafer_runtime.units import bytes_text
 
 # A part of the model on the host: what it is, how many operations, for example which.
 HostPart = tuple[str, int, str]
@@ -54,8 +55,8 @@ def kernel_table(graph: KernelGraph) -> str:
                 kernel.kind,
                 sizes,
                 f"{kernel.macs / graph.batch_size:,.0f}",
-                _bytes(kernel.weight_bytes),
-                _bytes(kernel.saved_bytes),
+                bytes_text(kernel.weight_bytes),
+                bytes_text(kernel.saved_bytes),
                 ", ".join(kernel.lines[:2]),
             )
         )
@@ -64,23 +65,14 @@ def kernel_table(graph: KernelGraph) -> str:
 
 def compile_report(graph: KernelGraph, host: Iterable[HostPart], system: str) -> str:
     """What validation found: the model's kernels, and what runs where."""
-    states = sum(kernel.state_bytes for kernel in graph.kernels)
+    states = bytes_text(sum(kernel.state_bytes for kernel in graph.kernels))
     head = [
         f"Mode: {graph.mode}",
         f"System: {system}",
         f"Batch size: {graph.batch_size}",
         f"Kernels: {len(graph.kernels)}",
         f"MAC/sample: {graph.macs / graph.batch_size:,.0f}",
-        f"Weights: {_bytes(graph.weight_bytes)}, optimizer state: {_bytes(states)}",
+        f"Weights: {bytes_text(graph.weight_bytes)}, optimizer state: {states}",
     ]
     parts = ["\n".join(head), kernel_table(graph), partition_table(graph, host)]
     return "\n\n".join(parts) + "\n"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.4g} {unit}"
-        size /= 1024
-    return f"{size:,.4g} GiB"

@@ -1,0 +1,227 @@
+"""From a kernel graph to a plan: what it promises, from its rectangles and paths."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections import defaultdict
+
+import pytest
+from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph, Weight
+from wafer_runtime.compiler.plan import Plan
+from wafer_runtime.compiler.planning import Search, make_plan
+from wafer_runtime.compiler.route import ports
+from wafer_runtime.compiler.size import in_flight
+from wafer_runtime.errors import MappingError
+from wafer_runtime.system import load_system
+
+WSE2 = load_system("wse2")
+QUICK = Search(iterations=2)
+ALL = ("forward", "input_gradient", "weight_gradient", "update")
+
+
+def stage(name):
+    return contextlib.nullcontext()
+
+
+def dense(name, positions, inputs, outputs, saved=0):
+    """A dense layer in float16, trained with Adam."""
+    count = inputs * outputs
+    shape = (inputs, outputs)
+    weight = Weight(f"{name}/kernel", shape, "float32", 4 * count, trained=True)
+    states = [Weight(n, shape, "float32", 4 * count, False) for n in ("m", "v")]
+    return Kernel(
+        name=name,
+        kind="dense",
+        layer=name,
+        dims={"positions": positions, "inputs": inputs, "outputs": outputs},
+        passes=ALL,
+        macs=3 * 8 * positions * count,
+        operations=10 * count,
+        weights=(weight,),
+        states=tuple(states),
+        shared=(),
+        saved_bytes=saved,
+        optimizer="Adam",
+        dtypes=("float16",),
+        ops=(),
+        lines=(),
+    )
+
+
+def edge(source, target, values, back=True):
+    size = 2 * values
+    return Edge(source, target, f"{source}:0", (values,), "float16", size, size * back)
+
+
+def chain(count, positions=16, width=64, **more):
+    """Dense layers, each of which the last one reads too."""
+    kernels = [dense(f"d{i}", positions, width, width, **more) for i in range(count)]
+    values = positions * width
+    edges = [edge(HOST, "d0", values, back=False)]
+    edges += [edge(f"d{i}", f"d{i + 1}", values) for i in range(count - 1)]
+    edges += [edge(f"d{i}", f"d{count - 1}", values) for i in range(count - 2)]
+    edges += [edge(f"d{count - 1}", HOST, 1, back=False)]
+    return KernelGraph("train", 8, tuple(kernels), tuple(edges))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(chain(6), WSE2, QUICK, stage)
+
+
+def test_kernels_are_on_the_fabric_and_on_no_other(plan):
+    boxes = [(k.x, k.y, k.x + k.width, k.y + k.height) for k in plan.kernels]
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    assert min(a for box in boxes for a in box[:2]) >= 0
+    assert max(box[2] for box in boxes) <= 750
+    assert max(box[3] for box in boxes) <= 994
+    assert max(k.memory_bytes for k in plan.kernels) <= 49_152
+
+
+def points(path):
+    """The PEs of a path, one after another."""
+    x, y, turn, to_x, to_y = path
+    found = [(x, y)]
+    for goal in ((turn, y), (turn, to_y), (to_x, to_y)):
+        while found[-1] != goal:
+            at = found[-1]
+            step = [(a < b) - (a > b) for a, b in zip(at, goal, strict=True)]
+            found.append((at[0] + step[0], at[1] + step[1]))
+    return found
+
+
+def test_tensors_travel_from_port_to_port_and_links_carry_what_is_said(plan):
+    graph = chain(6)
+    places = {kernel.name: kernel for kernel in plan.kernels}
+    wanted = {(e.source, e.target, False): -(-e.bytes // 4) for e in graph.edges}
+    wanted |= {
+        (e.target, e.source, True): -(-e.gradient_bytes // 4)
+        for e in graph.edges
+        if e.gradient_bytes
+    }
+    got = {(r.source, r.target, r.is_gradient): r.wavelets for r in plan.routes}
+    assert got == wanted
+    load, colors = defaultdict(lambda: defaultdict(int)), defaultdict(set)
+    for route in plan.routes:
+        part = -(-route.wavelets // len(route.paths))
+        own = defaultdict(int)
+        for path in route.paths:
+            way = points(path)
+            for name, end, edge_x in (
+                (route.source, way[0], 0),
+                (route.target, way[-1], 749),
+            ):
+                if name == HOST:
+                    assert end[0] == edge_x
+                else:
+                    assert any(end in port for port in ports(places[name]))
+            for link in itertools.pairwise(way):
+                own[link] += part
+            for pe in way:
+                colors[pe].add(route.source)
+        tensor = (route.source, route.tensor, route.is_gradient)
+        for link, wavelets in own.items():
+            load[link][tensor] = max(load[link][tensor], wavelets)
+    most = max(sum(tensors.values()) for tensors in load.values())
+    assert plan.busiest_link.wavelets == most
+    # A kernel of products needs six of its own.
+    assert max(map(len, colors.values())) <= 24 - 6
+
+
+def test_its_figures_follow_from_its_parts(plan):
+    assert plan.delta_t_cycles == max(
+        [plan.busiest_link.wavelets, plan.host_cycles]
+        + [k.compute_cycles for k in plan.kernels]
+        + [k.transfer_cycles for k in plan.kernels]
+    )
+    pes = sum(k.width * k.height for k in plan.kernels)
+    assert plan.total_utilization == pes / (750 * 994)
+    rate = plan.samples_per_s(plan.delta_t_cycles)
+    assert rate == 850e6 / plan.delta_t_cycles
+    assert 0.3 < plan.compute_utilization <= 1
+    # In float16: what enters d0, and one number that leaves the last.
+    assert plan.host_bytes_per_sample == 2 * 16 * 64 + 2
+
+
+def test_it_survives_json(plan):
+    assert Plan.from_json(plan.to_json()) == plan
+    with pytest.raises(ValueError, match="Expecting"):
+        Plan.from_json(plan.to_json()[:100])
+
+
+def test_the_same_seed_and_iterations_give_it_again(plan):
+    assert make_plan(chain(6), WSE2, QUICK, stage) == plan
+    again = Search(seed=plan.seed, iterations=plan.iterations)
+    assert make_plan(chain(6), WSE2, again, stage) == plan
+
+
+def test_an_evaluation_needs_no_copies_for_gradients():
+    graph = dataclasses.replace(chain(3), mode="eval")
+    forward = tuple(
+        dataclasses.replace(k, passes=("forward",), macs=k.macs // 3, states=())
+        for k in graph.kernels
+    )
+    edges = tuple(dataclasses.replace(e, gradient_bytes=0) for e in graph.edges)
+    forward = dataclasses.replace(graph, kernels=forward, edges=edges)
+    evaluated = make_plan(forward, WSE2, QUICK, stage)
+    assert not any(kernel.trains for kernel in evaluated.kernels)
+    assert all(route.is_gradient is False for route in evaluated.routes)
+    for kernel in evaluated.kernels:
+        extents = {kernel.width, kernel.height}
+        assert extents == {kernel.h * kernel.w * (kernel.c + 1), kernel.k}
+
+
+def test_what_needs_too_much_memory_is_told_kernel_by_kernel():
+    with pytest.raises(MappingError) as error:
+        make_plan(chain(14, width=16_384), WSE2, QUICK, stage)
+    lines = str(error.value).splitlines()
+    assert lines[0] == (
+        "The model does not fit on WSE-2 (CS-2): it needs 56 GiB of memory, limit "
+        "34.13 GiB (745,500 PEs of 49,152 bytes), 21.87 GiB short."
+    )
+    assert lines[1] == (
+        "  d0: 4 GiB: weights, gradients and optimizer 4 GiB, kept for the backward "
+        "pass 0 B"
+    )
+    assert lines[-2] == "  ... and 6 more kernels"
+    assert "weight streaming" in lines[-1]
+
+
+def test_what_is_kept_of_samples_is_told_as_such():
+    with pytest.raises(MappingError, match="kept for the backward pass 6 GiB") as error:
+        make_plan(chain(6, saved=2**31), WSE2, QUICK, stage)
+    assert "What would help: shorter sequences" in str(error.value)
+
+
+def test_what_needs_too_many_pes_is_told_kernel_by_kernel():
+    small = WSE2.model_copy(update={"program_width": 9, "program_height": 9})
+    with pytest.raises(MappingError, match="PEs at least; the fabric of 9 x 9 has 81"):
+        make_plan(chain(30), small, QUICK, stage)
+
+
+def test_replicas_fill_the_fabric():
+    one = make_plan(chain(3), WSE2, QUICK, stage)
+    many = make_plan(
+        chain(3), WSE2, dataclasses.replace(QUICK, multireplica=True), stage
+    )
+    assert many.replicas > 1
+    assert many.replica_width * many.replicas <= 750
+    assert max(k.x + k.width for k in many.kernels) <= many.replica_width
+    rates = [p.samples_per_s(p.delta_t_cycles) for p in (one, many)]
+    assert rates[1] > 2 * rates[0]
+    # The host serves all of them.
+    assert many.host_cycles * many.replicas <= many.delta_t_cycles
+
+
+def test_a_model_that_fills_the_fabric_has_one_copy():
+    system = WSE2.model_copy(update={"program_width": 18, "program_height": 18})
+    search = dataclasses.replace(QUICK, multireplica=True)
+    assert make_plan(chain(6, width=256), system, search, stage).replicas == 1
+
+
+def test_samples_in_flight_grow_towards_the_start():
+    vectors = chain(6, positions=1)
+    assert list(in_flight(vectors).values()) == [14, 12, 10, 7, 5, 3]
+    evaluated = dataclasses.replace(vectors, mode="eval")
+    assert set(in_flight(evaluated).values()) == {1}
