@@ -52,8 +52,8 @@ class PlacedKernel:
 class Route:
     """How a tensor, or the gradient that comes back for one, travels.
 
-    wavelets: of a sample, on all paths. paths: each (x, y, turn, x, y): from a PE along
-    x to column `turn`, along y, and along x to another PE.
+    wavelets: of a sample, on all paths. paths: each (x, y, x, y, x, y, x, y), from a PE
+    over two corners to another PE.
     """
 
     source: str
@@ -61,12 +61,15 @@ class Route:
     tensor: str
     is_gradient: bool
     wavelets: int
-    paths: tuple[tuple[int, int, int, int, int], ...]
+    paths: tuple[tuple[int, ...], ...]
 
     @property
     def hops(self) -> int:
         """Of the longest path."""
-        return max(abs(m - x) + abs(q - y) + abs(p - m) for x, y, m, p, q in self.paths)
+        return max(
+            sum(abs(b - a) for a, b in zip(path, path[2:], strict=False))
+            for path in self.paths
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,18 @@
 A group of a kernel (see `kernels.spread`) has one port, on the left or the right side
 of its rows (below or above, if the kernel is rotated). A tensor is cut into parts, no
 more than there are ports and so large that a link takes two of them, and each part
-takes a path of its own: along x, along y, along x. The host is at the west edge for
-what it sends and at the east edge for what it receives. Paths are chosen one by one,
-the heaviest tensors first: of some PEs of each port and some columns to turn in, those
-whose busiest link is least X"""
+takes a path of its own with two turns: along x, y, x or along y, x, y. The host is at
+the west edge for what it sends and at the east edge for what it receives. Paths are
+chosen one by one, those of heavy senders first: of some PEs of each port and some
+places to turn at, those whose busiest link is least busy, then the shortest; never
+through a PE whose router has no color left. Then all are chosen anew, with links that
+were too busy counted as busier, and the best round is taken (L. McMurchie and C.
+Ebeling, PathFinder, 1995). A part that goes to several kernels loads a link once:
+routers multicast. Different tensors of one sender share a color: switches turn it from
+target to target.
+"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -23,9 +29,12 @@ from wafer_runtime.system import System
 # spread numbers, one to collect sums.
 _OWN_COLORS = 6
 _DIRECTIONS = "EWNS"
-_TURNS = 5  # columns that are tried
-_ROWS = 3  # of a group, likewise
+_TURNS = 4  # places to turn at that are tried, beside those at the ends
+_BEYOND = 40  # PEs
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over 0 to 1
+_ROWS = 2  # of a group, likewise
 _PARTS_OF_A_LINK = 2
+_ROUNDS = 4
 _Port = list[tuple[int, int]]
 
 
@@ -34,14 +43,16 @@ class _State(NamedTuple):
 
     load: wavelets a sample. shared: those of the tensor that is routed, for all its
     targets; own: for the present one. stamps: for which tensor and target shared and
-    own are. colors: int32 [height, width], left in every router. senders: int32
-    [height, width], whose tensor passed it last.
+    own are. history: by how much links were too busy in the rounds before. colors:
+    int32 [height, width], left in every router. senders: int32 [height, width], whose
+    tensor passed it last.
     """
 
     load: Any
     shared: Any
     own: Any
     stamps: Any
+    history: Any
     colors: Any
     senders: Any
 
@@ -63,32 +74,56 @@ def route(
 
     Raises MappingError where more tensors would have to pass a PE than it has colors.
     """
-    width, height = system.program_width, system.program_height
-    links = (4, height, width)
-    state = _State(
+    cycles = max(kernel.cycles for kernel in kernels)
+    history = np.zeros((4, system.program_height, system.program_width), np.int64)
+    best: tuple[int, tuple[Route, ...], Link | None] | None = None
+    for _ in range(_ROUNDS):
+        state = _state(kernels, history, system)
+        routes = tuple(_round(graph, kernels, cycles, state, system))
+        most = int(state.load.max())
+        if best is None or most < best[0]:
+            best = most, routes, _busiest(state.load)
+        if most <= cycles:
+            break
+        history += np.maximum(state.load - cycles, 0)
+    assert best
+    return best[1:]
+
+
+def _state(kernels: Sequence[PlacedKernel], history: Any, system: System) -> _State:
+    """Nothing routed yet."""
+    links, pes = history.shape, history.shape[1:]
+    colors = np.full(pes, system.colors, np.int32)
+    for kernel in kernels:
+        if kernel.macs:
+            across = slice(kernel.x, kernel.x + kernel.width)
+            colors[kernel.y : kernel.y + kernel.height, across] -= _OWN_COLORS
+    return _State(
         load=np.zeros(links, np.int64),
         shared=np.zeros(links, np.int64),
         own=np.zeros(links, np.int64),
         stamps=np.zeros((2, *links), np.int32),
-        colors=np.full((height, width), system.colors, np.int32),
-        senders=np.zeros((height, width), np.int32),
+        history=history,
+        colors=colors,
+        senders=np.zeros(pes, np.int32),
     )
-    for kernel in kernels:
-        if kernel.macs:
-            across = slice(kernel.x, kernel.x + kernel.width)
-            state.colors[kernel.y : kernel.y + kernel.height, across] -= _OWN_COLORS
+
+
+def _round(
+    graph: KernelGraph,
+    kernels: Sequence[PlacedKernel],
+    cycles: int,
+    state: _State,
+    system: System,
+) -> Iterator[Route]:
     places = {kernel.name: kernel for kernel in kernels}
     tensors: dict[tuple[str, str, bool], int] = {}
     senders: dict[str, int] = {}
-    routes = []
-    part = max(kernel.cycles for kernel in kernels) // _PARTS_OF_A_LINK + 1
     for step, flow in enumerate(_flows(graph, system.link_bytes_per_cycle), 1):
         sender = senders.setdefault(flow.source, len(senders) + 1)
         tensor = tensors.setdefault((flow.source, *flow[2:4]), len(tensors) + 1)
-        parts = -(-flow.wavelets // part)
-        ids = np.array((sender, tensor, step))
-        routes.append(_routed(flow, parts, places, state, ids))
-    return tuple(routes), _busiest(state.load)
+        parts = -(-flow.wavelets * _PARTS_OF_A_LINK // cycles)
+        yield _routed(flow, parts, places, state, np.array((sender, tensor, step)))
 
 
 def _flows(graph: KernelGraph, wavelet_bytes: int) -> list[_Flow]:
@@ -126,11 +161,11 @@ def _routed(
     paths = []
     for i in range(count):
         ends = _middle(sources, i, count), _middle(targets, i, count)
-        found = _best_path(np.array(ends, np.int64), part, ids, state)
+        found = _best_path(np.array(ends, np.int64), part, i, ids, state)
         if found[0] < 0:
             raise _no_color(flow, ends)
         paths.append(tuple(int(x) for x in found))
-    return Route(*flow, paths=tuple(paths))  # type: ignore[arg-type]
+    return Route(*flow, paths=tuple(paths))
 
 
 def _middle(found: list[_Port], i: int, count: int) -> _Port:
@@ -175,47 +210,67 @@ jit = numba.njit(cache=True, nogil=True)
 
 
 @jit
-def _best_path(ends: Any, part: int, ids: Any, state: Any) -> Any:
-    """(x, y, turn, x, y) of the best path, which is entered into `state`; -1 if none.
+def _best_path(ends: Any, part: int, number: int, ids: Any, state: Any) -> Any:
+    """The corners of the best path, which is entered into `state`; -1 if there is none.
 
     ends: int64 [2, PEs, 2], of the source's and of the target's port. ids: int64 [3],
-    of the sender, the tensor, and the tensor with its target.
+    of the sender, the tensor, and the tensor with its target. number: of the part; each
+    tries other turns. Returns int64 [8].
     """
-    best = np.full(5, -1)
+    best = np.full(8, -1)
     least = (np.iinfo(np.int64).max, np.iinfo(np.int64).max)
-    trial = np.empty(5, np.int64)
-    last = state.colors.shape[1] - 1
+    trial = np.empty(8, np.int64)
+    limits = state.colors.shape[::-1]
     for a in range(ends.shape[1]):
         for b in range(ends.shape[1]):
-            trial[:2], trial[3:] = ends[0, a], ends[1, b]
-            low, high = min(trial[0], trial[3]), max(trial[0], trial[3])
-            for i in range(-1, _TURNS + 1):
-                turn = low + (high - low) * i // (_TURNS - 1)
-                if i < 0:
-                    turn = low - 1 - ids[1] % 7
-                elif i == _TURNS:
-                    turn = high + 1 + ids[1] % 7
-                trial[2] = min(max(turn, 0), last)
-                load = _walk(trial, part, ids, state, False)
-                length = abs(trial[0] - trial[2]) + abs(trial[2] - trial[3])
-                length += abs(trial[1] - trial[4])
-                if load >= 0 and (load, length) < least:
-                    least = (load, length)
-                    best[:] = trial
+            trial[:2], trial[6:] = ends[0, a], ends[1, b]
+            for axis in range(2):
+                low = min(trial[axis], trial[6 + axis])
+                high = max(trial[axis], trial[6 + axis])
+                for i in range(_TURNS + 4):
+                    turn = _turn(low, high, i, number, limits[axis])
+                    trial[2 + axis], trial[3 - axis] = turn, trial[1 - axis]
+                    trial[4 + axis], trial[5 - axis] = turn, trial[7 - axis]
+                    load = _walk(trial, part, ids, state, False, least[0])
+                    length = _length(trial)
+                    if load >= 0 and (load, length) < least:
+                        least = (load, length)
+                        best[:] = trial
     if best[0] >= 0:
-        _walk(best, part, ids, state, True)
+        _walk(best, part, ids, state, True, least[0])
     return best
 
 
 @jit
-def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool) -> int:
-    """The load of a path's busiest link with this part on it; -1 if a color lacks."""
-    x, y, turn, to_x, to_y = path
+def _turn(low: int, high: int, i: int, number: int, limit: int) -> int:
+    """Where to turn: at the ends, beyond them, or on the way."""
+    if i < 2:
+        return low if i == 0 else high
+    beyond = 1 + number % _BEYOND
+    if i < 4:
+        return max(low - beyond, 0) if i == 2 else min(high + beyond, limit - 1)
+    share = (i - 4 + number * _GOLDEN % 1.0) / _TURNS
+    return low + int((high - low) * share)
+
+
+@jit
+def _length(path: Any) -> int:
+    hops = 0
+    for i in range(6):
+        hops += abs(path[i + 2] - path[i])
+    return hops
+
+
+@jit
+def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool, limit: int) -> int:
+    """The load of a path's busiest link with this part on it; -1 if a color lacks.
+
+    Above the limit it may be any load that is.
+    """
+    x, y = path[0], path[1]
     most = 0
-    for leg in range(3):
-        goal_x, goal_y = (turn, y) if leg == 0 else (turn, to_y)
-        if leg == 2:
-            goal_x = to_x
+    for corner in range(2, 8, 2):
+        goal_x, goal_y = path[corner], path[corner + 1]
         while x != goal_x or y != goal_y:
             if not _takes_color(y, x, ids[0], state, enter):
                 return -1
@@ -224,6 +279,8 @@ def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool) -> int:
             else:
                 direction = 2 if goal_y > y else 3
             most = max(most, _loaded(direction, y, x, part, ids, state, enter))
+            if most > limit and not enter:
+                return most
             x += (direction == 0) - (direction == 1)
             y += (direction == 2) - (direction == 3)
     return most if _takes_color(y, x, ids[0], state, enter) else -1
@@ -256,4 +313,4 @@ def _loaded(
         state.own[d, y, x] = own
         state.stamps[0, d, y, x] = tensor
         state.stamps[1, d, y, x] = step
-    return int(load)
+    return int(load + state.history[d, y, x])

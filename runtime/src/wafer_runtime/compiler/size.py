@@ -65,7 +65,7 @@ def spread_of(
         work=kernel.macs / graph.batch_size / (one_pass * sum(passes)),
         passes=passes,
         operations=kernel.operations / graph.batch_size,
-        transfer_bytes=largest_transfer(graph, kernel),
+        transfer_bytes=transfer_bytes(graph, kernel),
         sum_rows=float(sizes.products),
         weight_words=in_place / WORD_BYTES,
         weight_rows=sizes.rows if sizes.bilinear else 1,
@@ -95,13 +95,18 @@ def trained_bytes(kernel: Kernel) -> int:
     return kernel.weight_bytes + kernel.state_bytes + sums
 
 
-def largest_transfer(graph: KernelGraph, kernel: Kernel) -> int:
-    """Bytes of the largest tensor of a sample that enters or leaves a kernel.
+def transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:
+    """Bytes of a sample that pass the busiest side of a kernel, one way.
 
-    Each has a port of its own, and so has the gradient that comes back for it.
+    A tensor enters or leaves on one side; of several, the two sides have half each.
     """
-    edges = [e for e in graph.edges if kernel.name in (e.source, e.target)]
-    return max((max(e.bytes, e.gradient_bytes) for e in edges), default=0)
+    before = [e for e in graph.edges if e.target == kernel.name]
+    after = [e for e in graph.edges if e.source == kernel.name]
+    given = {e.tensor: e.bytes for e in after}
+    entering = [*(e.bytes for e in before), *(e.gradient_bytes for e in after)]
+    leaving = [*given.values(), *(e.gradient_bytes for e in before)]
+    sides = (max(max(way, default=0), -(-sum(way) // 2)) for way in (entering, leaving))
+    return max(sides)
 
 
 def in_flight(graph: KernelGraph) -> dict[str, int]:
@@ -151,7 +156,7 @@ def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -
         f"bytes), {bytes_text(total - limit)} short.\n"
         + "\n".join(_rows(largest, len(demands)))
         + "\n  "
-        + _advice(demands.values())
+        + _advice(demands.values(), limit)
     )
 
 
@@ -165,15 +170,13 @@ def _rows(largest: Iterable[tuple[str, tuple[int, int]]], count: int) -> Iterabl
         yield f"  ... and {count - _SHOWN} more kernels"
 
 
-def _advice(demands: Iterable[tuple[int, int]]) -> str:
+def _advice(demands: Iterable[tuple[int, int]], limit: int) -> str:
     trained, kept = map(sum, zip(*demands, strict=True))
-    if kept > trained:
-        return (
-            "What would help: shorter sequences or smaller images, fewer layers, "
-            "mixed_precision, or a system with more memory (runconfig.system)"
-        )
-    return (
-        "What would help: fewer or narrower layers, an optimizer with less state "
-        "(sgd), a system with more memory (runconfig.system), or weight streaming, "
-        "which this release does not have"
-    )
+    advice = ["mixed_precision", "a system with more memory (runconfig.system)"]
+    if kept > limit / 2:
+        advice[:0] = ["shorter sequences or smaller images", "fewer layers"]
+    if trained > limit / 2:
+        advice[:0] = ["an optimizer with less state (sgd)", "fewer or narrower layers"]
+    if trained > limit:
+        advice.append("weight streaming, which this release does not have")
+    return f"What would help: {', '.join(advice[:-1])}, or {advice[-1]}"

@@ -81,9 +81,8 @@ def test_kernels_are_on_the_fabric_and_on_no_other(plan):
 
 def points(path):
     """The PEs of a path, one after another."""
-    x, y, turn, to_x, to_y = path
-    found = [(x, y)]
-    for goal in ((turn, y), (turn, to_y), (to_x, to_y)):
+    found = [path[:2]]
+    for goal in (path[2:4], path[4:6], path[6:8]):
         while found[-1] != goal:
             at = found[-1]
             step = [(a < b) - (a > b) for a, b in zip(at, goal, strict=True)]
@@ -169,7 +168,7 @@ def test_an_evaluation_needs_no_copies_for_gradients():
     assert all(route.is_gradient is False for route in evaluated.routes)
     for kernel in evaluated.kernels:
         extents = {kernel.width, kernel.height}
-        assert extents == {kernel.h * kernel.w * (kernel.c + 1), kernel.k}
+        assert extents == {kernel.h * (kernel.c + 1), kernel.w * kernel.k}
 
 
 def test_what_needs_too_much_memory_is_told_kernel_by_kernel():

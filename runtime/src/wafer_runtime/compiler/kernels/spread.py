@@ -4,7 +4,9 @@ The geometry is that of the published convolutions (`cost`): positions are split
 by w groups, inputs into c and outputs into k parts. A group has a row of PEs for each
 part of the inputs and, for products, one more for their sums, and a column for each
 part of the outputs; every pass of training (forward, gradient of the inputs, gradient
-of the weights) has its own copy, side by side. To the published time we add:
+of the weights) has its own copy, side by side. Only that the w groups of a row are side
+by side, too, not above one another: large images would need more rows than there are.
+To the published time we add:
 
 - The rate of a PE. A pass computes either dot products, with the sum in a register, or
   rows of sums in memory. Both of a product's numbers are read in a cycle, one by each
@@ -14,8 +16,9 @@ of the weights) has its own copy, side by side. To the published time we add:
   instruction takes a cycle to start. With a single position the gradient of the
   weights is a row of sums for each input, and no pass needs to be faster.
 - The kernel's other arithmetic (`operations`), shared by all its PEs.
-- Communication: every group has one port, a link, that its inputs or outputs pass at
-  32 bits a cycle. This is why a layer of 784 16-bit inputs takes 392 cycles at least.
+- Communication: every group has a port on each of two sides, a link, that its inputs or
+  outputs pass at 32 bits a cycle, each tensor on one side. This is why a layer of 784
+  16-bit inputs takes 392 cycles at least.
 
 and to the published memory the optimizer's state, the sums of gradients, and what is
 kept for the backward pass of each sample that is on its way (`held_words`).
@@ -63,8 +66,8 @@ class Spread(NamedTuple):
     k. window: rows and columns of a convolution's weights. stride: positions of inputs
     for one of outputs. work: products, in units of the sizes' (1; 0 for a kernel
     without any). passes: forward, gradient of inputs and of weights; 1 where there is
-    such a pass. operations: other arithmetic results. transfer_bytes: of the largest
-    tensor that enters or leaves. sum_rows: rows of a group beside those of its inputs.
+    such a pass. operations: other arithmetic results. transfer_bytes: that pass the
+    ports on the busiest side. sum_rows: rows of a group beside those of its inputs.
     weight_words: 16-bit words for each weight; weight_rows: rows of positions, each
     with weights of its own, or 1. held_words: words that are spread evenly.
     memory_limit_words: of a PE.
@@ -91,8 +94,8 @@ class Spread(NamedTuple):
         """Size, time and memory of an execution."""
         h, w, c, k = execution.h, execution.w, execution.c[0], execution.k[0]
         return Cost(
-            height=h * w * (c + int(self.sum_rows)),
-            width=int(_copies(self)) * k,
+            height=h * (c + int(self.sum_rows)),
+            width=w * int(_copies(self)) * k,
             time_cycles=_cycles(self, h, w, c, k),
             memory_words=_memory(self, h, w, c, k),
         )
@@ -103,7 +106,7 @@ class Spread(NamedTuple):
         return float(_compute(self, h, w, c, k))
 
     def transfer_cycles(self, execution: Execution) -> float:
-        """Cycles that the largest tensor of a sample takes to enter or to leave."""
+        """Cycles that a sample's data take at the busiest port."""
         return float(_transfer(self, execution.h, execution.w))
 
     @property
@@ -250,21 +253,23 @@ def _min_widths(
     best = np.zeros((side + 1, 5), np.int32)
     best[:, 0] = UNBOUNDED
     copies, more = int(_copies(s)), int(s.sum_rows)
-    most = min(side // copies, int(s.outputs))
     for i in range(len(spreads)):
         h, w = spreads[i]
         if _transfer(s, h, w) > limit_cycles:
             continue
         for c in parts:
-            height = h * w * (c + more)
+            height = h * (c + more)
             if height > side:
                 break
+            # Only what is narrower than what is known is looked for.
+            most = min(side, best[height, 0] - 1) // (w * copies)
+            most = min(most, int(s.outputs))
             k = _least_k(s, limit_cycles, h, w, c, most)
-            if k and copies * k < best[height, 0]:
-                best[height] = (copies * k, h, w, c, k)
-    for height in range(1, side + 1):
-        if best[height - 1, 0] <= best[height, 0]:
-            best[height] = best[height - 1]
+            if k:
+                width = w * copies * k
+                while height <= side and best[height, 0] > width:
+                    best[height] = (width, h, w, c, k)
+                    height += 1
     return best
 
 
@@ -280,9 +285,9 @@ def _narrowest(
     h, w = spread
     if _transfer(s, h, w) > limit_cycles:
         return None
-    most = min(box[1] // int(_copies(s)), int(s.outputs))
+    most = min(box[1] // (w * int(_copies(s))), int(s.outputs))
     found = []
-    for c in parts[h * w * (parts + int(s.sum_rows)) <= box[0]]:
+    for c in parts[h * (parts + int(s.sum_rows)) <= box[0]]:
         k = _least_k(s, limit_cycles, h, w, c, most)
         if k and k <= (wanted_k or k) <= most:
             found.append((wanted_k or k, c))
