@@ -21,7 +21,8 @@ To the published time we add:
   16-bit inputs takes 392 cycles at least.
 
 and to the published memory the optimizer's state, the sums of gradients, and what is
-kept for the backward pass of each sample that is on its way (`held_words`).
+kept for the backward pass of each sample that is on its way (`held_words`). Without a
+window, positions pass in blocks, and sums are kept for one block only.
 """
 
 import functools
@@ -37,6 +38,7 @@ from wafer_runtime.system import System
 
 _SUM_BYTES = 4  # sums are float32
 WORD_BYTES = 2
+_BLOCK = 32  # positions: a dot product over them starts seldom enough
 
 
 class Rates(NamedTuple):
@@ -186,7 +188,9 @@ def _products(s: Any, p: float, inputs: float, outputs: float) -> float:
         sums = p * taps * outputs * (issue + math.ceil(inputs / update))
         slowest = max(slowest, min(dots, sums))
     if s.passes[2]:
-        dots = taps * inputs * outputs * (issue + math.ceil(p / dot))
+        blocks = p / _BLOCK if p > _BLOCK and taps == 1 else 1
+        dots = taps * inputs * outputs * blocks
+        dots *= issue + math.ceil(p / blocks / dot)
         slowest = max(slowest, min(dots, rows))
     return slowest * s.work
 
@@ -219,7 +223,10 @@ def _memory(s: Any, h: int, w: int, c: int, k: int) -> float:
     r, t = s.window
     weights = s.inputs / c * s.outputs / k * r * t * s.weight_words
     weights *= max(1.0, s.weight_rows / h)
-    sums = (s.columns + t - 1) / w * (s.rows + r - 1) / h * s.outputs / k
+    positions = (s.columns + t - 1) / w * (s.rows + r - 1) / h
+    if r * t == 1:
+        positions = min(positions, _BLOCK)
+    sums = positions * s.outputs / k
     return weights + sums + s.held_words / (h * w * c * k * _copies(s))
 
 
