@@ -52,8 +52,9 @@ class PlacedKernel:
 class Route:
     """How a tensor, or the gradient that comes back for one, travels.
 
-    wavelets: of a sample, on all paths. paths: each (x, y, x, y, x, y, x, y), from a PE
-    over two corners to another PE.
+    wavelets: of a sample, on all paths. cycles: of a sample on the busiest link of its
+    way, with all else that passes there. paths: each (x, y, x, y, x, y, x, y), from a
+    PE over two corners to another PE.
     """
 
     source: str
@@ -61,6 +62,7 @@ class Route:
     tensor: str
     is_gradient: bool
     wavelets: int
+    cycles: int
     paths: tuple[tuple[int, ...], ...]
 
     @property
