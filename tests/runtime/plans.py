@@ -85,7 +85,7 @@ class Reference:
 
     def run(self, samples):
         for n in range(samples):
-            self.at(math.ceil(n * self.input_cycles), self.token, -1)
+            self.at(math.ceil((n + 1) * self.input_cycles), self.token, -1)
         self.samples = samples
         while self.heap:
             self.now, _, action, *arguments = heapq.heappop(self.heap)

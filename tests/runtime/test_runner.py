@@ -116,8 +116,10 @@ def test_flags_win_and_what_was_used_is_saved(run, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--cs_ip", "10.0.0.1"], "--cs_ip (running on a wafer, real or simulated) is"),
-        (["--cs_ip", "sim"], "is not in release"),
+        (["--cs_ip", "10.0.0.1"], "--cs_ip 10.0.0.1: a real CS system is reached only"),
+        (["--cs_ip", "cs2:9000"], "--cs_ip cs2:9000: a real CS system"),
+        (["--cs_ip", "sim:wse9"], 'not one of wse1, wse2, wse3 (did you mean "wse'),
+        (["--cs_ip", "sim:none.yaml"], "none.yaml: cannot be read"),
         (["--multireplica"], "--multireplica is for the wafer: give --compile_only"),
         (
             ["--validate_only", "--compile_only"],

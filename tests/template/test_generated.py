@@ -150,15 +150,12 @@ def test_without_its_data_a_project_says_how_to_make_them(tmp_path, render, pyth
     assert last.startswith("Error: data_dir: data/train is no folder; wanted files")
 
 
-@pytest.mark.parametrize(("flag", "value"), [("cs_ip", ["sim"])])
-def test_the_readme_is_honest_about_what_is_missing(
-    tmp_path, render, python, flag, value
-):
+def test_a_real_wafer_is_refused(tmp_path, render, python):
     path = render(tmp_path / "project")
-    words = ("run.py", "--mode", "train", f"--{flag}", *value)
+    words = ("run.py", "--mode", "train", "--cs_ip", "10.0.0.1")
     done = python(*words, cwd=path, expect=2)
     [line] = done.stderr.splitlines()
-    assert re.match(f"Error: --{flag}.* not in release", line)
+    assert re.match("Error: --cs_ip 10.0.0.1: a real CS system is reached only", line)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from wafer_runtime import __version__, console
+from wafer_runtime import console
 from wafer_runtime.errors import (
     CheckpointError,
-    NotAvailableError,
     ParamsError,
 )
 from wafer_runtime.params import load_params, save_params
 from wafer_runtime.schema import Mode
+from wafer_runtime.system import check_simulated, load_system, simulated_system
 
 if TYPE_CHECKING:
     from wafer_runtime.estimator import CerebrasEstimator
@@ -29,10 +29,7 @@ _FLAGS = {
     "max_steps": _TRAINS,
     "eval_steps": ("eval", "eval_all", "train_and_eval"),
 }
-# What the engine will do; each flag with the runconfig key that can also ask for it.
-_NOT_YET = {
-    "cs_ip": "--cs_ip (running on a wafer, real or simulated)",
-}
+_ON_WAFER = ("train", "eval")
 
 
 def main(
@@ -126,7 +123,7 @@ def _train(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> 
 
 
 def _eval(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
-    estimator.evaluate(input_fn, steps=runconfig["eval_steps"])
+    estimator.evaluate(input_fn, steps=runconfig["eval_steps"], use_cs=True)
 
 
 def _eval_all(estimator: "CerebrasEstimator", input_fn: UserFn, runconfig: Any) -> None:
@@ -195,6 +192,7 @@ def _config_args(runconfig: dict[str, Any]) -> dict[str, Any]:
     device = runconfig["device"]
     keys = (
         "tf_random_seed",
+        "cs_ip",
         "save_summary_steps",
         "keep_checkpoint_max",
         "log_step_count_steps",
@@ -209,11 +207,13 @@ def _config_args(runconfig: dict[str, Any]) -> dict[str, Any]:
 
 def _check(params: dict[str, Any]) -> None:
     runconfig = params["runconfig"]
-    for key, what in _NOT_YET.items():
-        if runconfig[key]:
-            raise NotAvailableError(f"{what} is not in release {__version__} yet")
-    if runconfig["multireplica"] and not runconfig["compile_only"]:
-        raise ParamsError("--multireplica is for the wafer: give --compile_only too")
+    if runconfig["cs_ip"]:
+        check_simulated(runconfig["cs_ip"])
+        load_system(simulated_system(runconfig["cs_ip"]) or runconfig["system"])
+    elif runconfig["multireplica"] and not runconfig["compile_only"]:
+        raise ParamsError(
+            "--multireplica is for the wafer: give --compile_only or --cs_ip too"
+        )
     mode = runconfig["mode"]
     if mode is None:
         raise ParamsError(
@@ -221,12 +221,27 @@ def _check(params: dict[str, Any]) -> None:
         )
     if runconfig["validate_only"] or runconfig["compile_only"]:
         return
+    if runconfig["cs_ip"]:
+        _check_wafer_mode(mode, runconfig["eval_steps"])
     bound = runconfig["max_steps"] or (mode == "train" and runconfig["steps"])
     if mode in _TRAINS and not bound:
         raise ParamsError(
             f"--mode {mode} does not say how long: give --max_steps N (in all)"
             + (" or --steps N (more)" if mode == "train" else "")
             + ", or set it under runconfig:"
+        )
+
+
+def _check_wafer_mode(mode: str, eval_steps: int | None) -> None:
+    if mode not in _ON_WAFER:
+        raise ParamsError(
+            f"--mode {mode} runs on CPU and GPU only: leave out --cs_ip. The wafer "
+            f"does --mode {' and '.join(_ON_WAFER)}"
+        )
+    if mode == "eval" and not eval_steps:
+        raise ParamsError(
+            "--mode eval on the wafer does not say how long: give --eval_steps N, or "
+            "set it under runconfig:"
         )
 
 
@@ -249,7 +264,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-p", "--params", default="configs/params.yaml", metavar="FILE",
         help="the configuration (default: %(default)s)")  # fmt: skip
     add("-o", "--model_dir", metavar="DIR", help="checkpoints, events, results")
-    add("--cs_ip", metavar="ADDRESS", help="the CS system, or sim (not yet available)")
+    add("--cs_ip", metavar="ADDRESS",
+        help="sim, sim:SYSTEM or sim:FILE.yaml: run on a simulated wafer")  # fmt: skip
     steps = parser.add_mutually_exclusive_group().add_argument
     steps("--steps", type=_positive, metavar="N", help="train N more steps")
     steps("--max_steps", type=_positive, metavar="N", help="train until step N in all")
@@ -261,7 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--place_seconds", type=_seconds, metavar="N",
         help="look for a placement for N seconds (default: 10)")  # fmt: skip
     add("--multireplica", action="store_true", default=None,
-        help="with --compile_only: as many copies of the model as pay")  # fmt: skip
+        help="on the wafer: as many copies of the model as pay")  # fmt: skip
     add("--device", metavar="NAME", help="force a TensorFlow device, such as /gpu:0")
     return parser
 

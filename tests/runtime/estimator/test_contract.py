@@ -322,7 +322,7 @@ def test_labels_nobody_takes_are_an_error(tmp_path):
 
 
 def wafer_estimator(tmp_path):
-    config = CSRunConfig(cs_ip="10.0.0.1")
+    config = CSRunConfig(cs_ip="sim")
     return CerebrasEstimator(toy.model_fn, str(tmp_path), config=config, params={})
 
 
@@ -343,18 +343,17 @@ def test_on_the_wafer_hooks_are_refused_and_steps_required(tmp_path):
         wafer_estimator(tmp_path).train(toy.input_fn)
 
 
-@pytest.mark.parametrize("action", ["train", "evaluate", "predict", "compile"])
-def test_the_wafer_is_not_there_yet_and_says_so(tmp_path, action):
+@pytest.mark.parametrize("action", ["train", "evaluate", "predict"])
+def test_a_real_wafer_is_not_there_and_says_so(tmp_path, action):
     actions = {
         "train": lambda e: e.train(toy.input_fn, steps=1),
-        "evaluate": lambda e: e.evaluate(toy.input_fn, use_cs=True),
+        "evaluate": lambda e: e.evaluate(toy.input_fn, steps=1, use_cs=True),
         "predict": lambda e: e.predict(toy.input_fn, use_cs=True),
-        "compile": lambda e: e.compile(toy.input_fn),
     }
-    with pytest.raises(
-        NotAvailableError, match=f"{action}.* on the wafer is not in rel"
-    ):
-        actions[action](wafer_estimator(tmp_path))
+    config = CSRunConfig(cs_ip="10.0.0.1")
+    real = CerebrasEstimator(toy.model_fn, str(tmp_path), config=config, params={})
+    with pytest.raises(NotAvailableError, match=r"10\.0\.0\.1: a real CS system"):
+        actions[action](real)
 
 
 def test_a_cs_config_still_trains_on_cpu_when_told_so(tmp_path):

@@ -13,7 +13,7 @@ from wafer_runtime.compiler.plan import HOST
 from wafer_runtime.simulator.pipeline import execute
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(plans(), st.integers(1, 24), st.sampled_from([math.inf, 1e6, 2e4, 5e4 / 3]))
 def test_it_is_what_a_simulation_of_events_gives(made, samples, rate):
     timeline = execute(made, samples, rate)
@@ -32,7 +32,7 @@ def test_it_is_what_a_simulation_of_events_gives(made, samples, rate):
         assert end == times[stage, "end", sample]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(plans())
 def test_in_the_steady_state_it_agrees_with_the_plan(made):
     endless = dataclasses.replace(made, batch_size=3000)
@@ -41,7 +41,7 @@ def test_in_the_steady_state_it_agrees_with_the_plan(made):
     assert not timeline.is_input_bound
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(plans(), st.floats(1.1, 50))
 def test_a_slow_host_sets_the_rate(made, slower):
     cycles = slower * made.delta_t_cycles
@@ -52,7 +52,7 @@ def test_a_slow_host_sets_the_rate(made, slower):
     assert timeline.is_input_bound
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(plans(), st.integers(2, 40))
 def test_samples_pass_every_stage_once_and_in_order(made, samples):
     timeline = execute(made, samples)

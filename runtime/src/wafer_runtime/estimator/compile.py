@@ -29,7 +29,7 @@ from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.report.plan import estimate, plan_report
 from wafer_runtime.report.text import HostPart, compile_report, partition_table
 from wafer_runtime.report.wafer_map import svg
-from wafer_runtime.system import System, load_system
+from wafer_runtime.system import System, load_system, simulated_system
 
 log = logging.getLogger("wafer_runtime")
 
@@ -117,7 +117,10 @@ def _entry(
     stages: Stages,
     search: Search | None,
 ) -> Compiled:
-    system = load_system(_runconfig(setup.params).get("system", _DEFAULT_SYSTEM))
+    system = load_system(
+        simulated_system(getattr(setup.config, "cs_ip", None))
+        or _runconfig(setup.params).get("system", _DEFAULT_SYSTEM)
+    )
     with stages("partition"):
         part = partition(traced)
         candidate = Candidate(part, metrics)

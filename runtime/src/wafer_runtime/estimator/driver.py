@@ -8,25 +8,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
-import tensorflow.compat.v1 as tf1
 
-from wafer_runtime import __version__
-from wafer_runtime.errors import (
-    CheckpointError,
-    DatasetEndedError,
-    NotAvailableError,
-    UsageError,
-)
-from wafer_runtime.estimator import calls, checkpoints, export
+from wafer_runtime.errors import CheckpointError, UsageError
+from wafer_runtime.estimator import calls, checkpoints, export, wafer
 from wafer_runtime.estimator import compile as compile_lib
 from wafer_runtime.estimator import evaluate as evaluate_lib
 from wafer_runtime.estimator import predict as predict_lib
 from wafer_runtime.estimator import train as train_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.compile import Compiled
+from wafer_runtime.estimator.machine import Machine
 from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import ModeKeys, check_counts, check_hooks
+from wafer_runtime.system import check_simulated
 
 log = logging.getLogger("wafer_runtime")
 
@@ -113,15 +108,20 @@ class CerebrasEstimator:
                 f"TF_CONFIG makes this {self.config.task_type} {self.config.task_id}, "
                 "but training runs on one machine: only the chief may train"
             )
-        if use_cs and self._cs_ip():
-            self._check_wafer_training(input_fn, hooks, steps or max_steps)
-            self._refuse_wafer("train")
+        on_wafer = use_cs and self._is_on_wafer()
+        if on_wafer:
+            wafer.check_training(self._setup, input_fn, hooks, steps or max_steps)
         start = checkpoints.latest_global_step(self.model_dir)
         if max_steps is not None and start >= max_steps:
             log.info("Global step %d is at max_steps already; nothing to train", start)
             return self
+        machine = Machine()
+        if on_wafer:
+            machine = self._programmed(input_fn, ModeKeys.TRAIN, self.model_dir)
         listeners = tuple(saving_listeners or ())
-        train_lib.train(self._setup, input_fn, hooks, steps, max_steps, listeners)
+        train_lib.train(
+            self._setup, input_fn, hooks, steps, max_steps, listeners, machine
+        )
         return self
 
     def evaluate(
@@ -139,10 +139,13 @@ class CerebrasEstimator:
         event file in `eval` (`eval_<name>`). The checkpoint is the latest by default.
         """
         check_counts(steps=steps)
-        if use_cs and self._cs_ip():
-            self._refuse_wafer("evaluate")
+        hooks = check_hooks(hooks)
+        machine = Machine()
+        if use_cs and self._is_on_wafer():
+            wafer.check_evaluation(hooks, steps)
+            machine = self._programmed(input_fn, ModeKeys.EVAL, self.eval_dir(name))
         return evaluate_lib.evaluate(
-            self._setup, input_fn, steps, check_hooks(hooks), checkpoint_path, name
+            self._setup, input_fn, steps, hooks, checkpoint_path, name, machine
         )
 
     def predict(
@@ -166,8 +169,10 @@ class CerebrasEstimator:
                 "num_samples counts single samples: leave it out, or set "
                 "yield_single_examples=True"
             )
-        if use_cs and self._cs_ip():
-            self._refuse_wafer("predict")
+        if use_cs and self._is_on_wafer():
+            raise UsageError(
+                "The wafer trains and evaluates: predict on CPU or GPU (use_cs=False)"
+            )
         return predict_lib.predict(
             self._setup,
             input_fn,
@@ -249,39 +254,15 @@ class CerebrasEstimator:
             )
         return path
 
-    def _cs_ip(self) -> str | None:
-        return getattr(self.config, "cs_ip", None)
+    def _is_on_wafer(self) -> bool:
+        """Whether the configuration names the simulated wafer; a real one is refused"""
+        cs_ip = getattr(self.config, "cs_ip", None)
+        if cs_ip:
+            check_simulated(cs_ip)
+        return bool(cs_ip)
 
-    def _check_wafer_training(
-        self, input_fn: UserFn, hooks: Sequence[Any], steps: int | None
-    ) -> None:
-        """What the real system requires of a training run."""
-        if hooks:
-            raise UsageError(
-                f"{len(hooks)} hooks were given, but the wafer runs whole training "
-                "loops: hooks work on CPU and GPU only."
-            )
-        if not steps:
-            raise UsageError("Training on the wafer needs steps or max_steps.")
-        with tf.Graph().as_default():
-            inputs = calls.call_input_fn(
-                input_fn, ModeKeys.TRAIN, self._setup.params, self.config
-            )
-            if inputs.dataset is None:
-                return
-            with tf1.Session() as session:
-                batches = session.run(inputs.dataset.cardinality())
-        if 0 <= batches < steps:
-            raise DatasetEndedError(
-                f"The training dataset ends after {batches} batches, but {steps} steps "
-                "are asked for. On the wafer it must go on: add .repeat()."
-            )
-
-    def _refuse_wafer(self, action: str) -> None:
-        raise NotAvailableError(
-            f"{action} on the wafer is not in release {__version__} yet; "
-            "on CPU or GPU, leave out cs_ip"
-        )
+    def _programmed(self, input_fn: UserFn, mode: str, folder: str) -> Machine:
+        return wafer.programmed(self._setup, input_fn, mode, self.compile_dir, folder)
 
 
 def _choose_model_dir(given: Any, configured: str | None) -> str:

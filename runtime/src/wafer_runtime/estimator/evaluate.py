@@ -16,6 +16,7 @@ from wafer_runtime.estimator import hooks as hooks_lib
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
 from wafer_runtime.estimator.loop import run_steps
+from wafer_runtime.estimator.machine import Machine
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
 from wafer_runtime.estimator.steps import Steps, run_unhooked
@@ -30,6 +31,7 @@ def evaluate(
     hooks: Sequence[Any],
     checkpoint_path: str | None,
     name: str | None,
+    machine: Machine,
 ) -> dict[str, Any]:
     """Metrics over `steps` batches (None: all); also written to eval's event file.
 
@@ -43,9 +45,10 @@ def evaluate(
             setup.model_dir,
         )
     with sessions.built_graph(setup, input_fn, ModeKeys.EVAL) as built:
+        machine.check(built.spec)
         if path is not None:
             checkpoints.check_fits(path, built.spec.scaffold)
-        values = _run(setup, built, steps, hooks, path)
+        values = _run(setup, built, steps, hooks, path, machine)
     directory = eval_dir(setup.model_dir, name)
     log.info("Evaluation of %s: %s", path or "the initial model", _in_words(values))
     _write_summary(directory, values)
@@ -64,6 +67,7 @@ def _run(
     steps: int | None,
     hooks: Sequence[Any],
     path: str | None,
+    machine: Machine,
 ) -> dict[str, Any]:
     metrics = _metrics(built)
     counter = _eval_counter()
@@ -84,6 +88,7 @@ def _run(
         if steps and reached < steps and not asked():
             log.warning("The data ended after %d of %d batches", reached, steps)
         results: dict[str, Any] = run_unhooked(session, values)
+        machine.evaluated(reached)
         if signum := asked():
             raise TrainingInterrupted(signum, int(results["global_step"]))
         return results

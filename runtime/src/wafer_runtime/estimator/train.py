@@ -18,6 +18,7 @@ from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import host_metrics
 from wafer_runtime.estimator.graph import ancestors
 from wafer_runtime.estimator.loop import Reporter, run_steps
+from wafer_runtime.estimator.machine import Machine
 from wafer_runtime.estimator.sessions import Built, Setup
 from wafer_runtime.estimator.specs import ModeKeys
 from wafer_runtime.estimator.steps import Steps
@@ -32,12 +33,14 @@ def train(
     more: int | None,
     max_steps: int | None,
     saving_listeners: Sequence[Any],
+    machine: Machine,
 ) -> None:
     """Train `more` steps, until step `max_steps`, the data's end or a signal.
 
     Raises TrainingInterrupted after a signal, once the checkpoint is written.
     """
     with sessions.built_graph(setup, input_fn, ModeKeys.TRAIN) as built:
+        machine.check(built.spec)
         _check_train_op(built)
         _warn_of_updates_left_out(built.spec.train_op)
         _prepare_variables(setup, built.spec.scaffold)
@@ -66,7 +69,8 @@ def train(
             began = time.perf_counter()
             reached = run_steps(session, steps, all_hooks, start, stop, reporter)
             rate = reporter.steps_per_second(began, start, reached)
-            _report(reached - start, size, time.perf_counter() - began, rate)
+            seconds = time.perf_counter() - began
+            machine.trained(reached - start, size, seconds, rate)
             signum = interrupts.noted()
     if signum is not None:
         raise TrainingInterrupted(signum, reached)
@@ -202,15 +206,3 @@ def _checkpoint_hooks(
             save_graph_def=config.checkpoint_save_graph_def,
         )
     ]
-
-
-def _report(steps: int, size: int | None, seconds: float, rate: float) -> None:
-    if size is None:
-        log.info("Training finished with %d steps in %.2f seconds", steps, seconds)
-        return
-    log.info(
-        "Training finished with %d samples in %.2f seconds, %.2f samples / second",
-        steps * size,
-        seconds,
-        rate * size,
-    )

@@ -32,6 +32,11 @@ def train_and_evaluate(
             "train_and_evaluate evaluates checkpoints, but none are to be saved: set "
             "save_checkpoints_steps or save_checkpoints_secs in the RunConfig"
         )
+    if getattr(estimator.config, "cs_ip", None):
+        raise UsageError(
+            "The wafer trains or evaluates, not both in turns: use train_and_evaluate "
+            "on CPU or GPU, without cs_ip"
+        )
     listener = _EvaluationListener(estimator, train_spec, eval_spec)
     estimator.train(
         train_spec.input_fn,

@@ -85,9 +85,8 @@ def _complete(
 
 
 def _input(timeline: Timeline, sample: int) -> dict[str, Any]:
-    """A sample that the host prepares: the first is there at once."""
-    end = math.ceil(sample * timeline.input_cycles)
-    begin = max(0, math.ceil((sample - 1) * timeline.input_cycles))
+    """A sample that the host prepares."""
+    begin, end = (math.ceil(n * timeline.input_cycles) for n in (sample, sample + 1))
     return _complete(timeline, _INPUT, f"sample {sample}", begin, end)
 
 

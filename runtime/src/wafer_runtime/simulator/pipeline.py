@@ -139,7 +139,7 @@ def _run(g: Any, samples: int, batch: int, input_cycles: float, shown: Any) -> A
             step[0] = last[s, END]
             first, whole = _arrival(g, s, now, free)
             if s == 0:
-                first = math.ceil(n * input_cycles)
+                first = math.ceil((n + 1) * input_cycles)
             step[1] = max(step[0], first)
             is_updated = n and batch and n % batch == 0 and g.updates[s] >= 0
             step[2] = max(step[1], last[g.updates[s], LAST] if is_updated else 0)

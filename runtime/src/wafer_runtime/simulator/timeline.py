@@ -67,6 +67,11 @@ class Timeline:
         """Whether samples come more slowly than the wafer could take them."""
         return self.input_cycles > _JUST * self.cycles_per_sample
 
+    @property
+    def samples_per_s(self) -> float:
+        """Of all replicas, in the long run."""
+        return self.replicas * self.clock_hz / self.cycles_per_sample
+
     def cycles_of(self, samples: int) -> int:
         """Of a longer run, whose further batches take as long as the last one."""
         return self.cycles + round((samples - self.samples) * self.cycles_per_sample)

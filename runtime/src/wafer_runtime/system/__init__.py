@@ -13,11 +13,12 @@ from pydantic import (
     model_validator,
 )
 
-from wafer_runtime.errors import ParamsError, did_you_mean
+from wafer_runtime.errors import NotAvailableError, ParamsError, did_you_mean
 from wafer_runtime.schema import SYSTEMS, Float
 from wafer_runtime.yaml_files import read_yaml
 
 _FOLDER = Path(__file__).parent
+_SIMULATED = "sim"
 
 
 class System(BaseModel):
@@ -70,6 +71,23 @@ class System(BaseModel):
                 hint = did_you_mean(key, type(self).model_fields)
                 raise ValueError(f"sources.{key}: there is no such key{hint}")
         return self
+
+
+def simulated_system(cs_ip: str | None) -> str | None:
+    """The name or file that `sim:NAME` asks for; None for `sim` and real addresses."""
+    kind, _, name = (cs_ip or "").partition(":")
+    return name if kind == _SIMULATED and name else None
+
+
+def check_simulated(cs_ip: str) -> None:
+    """Raise NotAvailableError for the address of a real system."""
+    if cs_ip.partition(":")[0] != _SIMULATED:
+        raise NotAvailableError(
+            f"--cs_ip {cs_ip}: a real CS system is reached only by its vendor's "
+            f"software, which is not part of this. Give {_SIMULATED}, "
+            f"{_SIMULATED}:{SYSTEMS[0]} (or another system) or {_SIMULATED}:FILE.yaml "
+            "for a simulated one, or leave it out to run on CPU or GPU"
+        )
 
 
 def load_system(name: str | os.PathLike[str]) -> System:
