@@ -143,6 +143,35 @@ def test_what_cannot_be_run_says_so_in_one_line_and_exits_2(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["eval_all"], "--mode eval_all runs on CPU and GPU only: leave out --cs_ip"),
+        (["predict"], "The wafer does --mode train and eval"),
+        (["train_and_eval"], "--mode train_and_eval runs on CPU and GPU only"),
+        (["eval"], "give --eval_steps N"),
+    ],
+)
+def test_modes_of_the_wafer(run, argv, message):
+    code, err = run("--cs_ip", "sim", "-m", *argv)
+    assert code == 2
+    assert message in err
+
+
+def test_a_run_on_the_wafer_trains_then_evaluates(run, params, tmp_path):
+    text = params.read_text().replace("{max_steps", "{place_iterations: 1, max_steps")
+    params.write_text(text)
+    code, log = run("-m", "train", "--cs_ip", "sim", "--multireplica")
+    assert code == 0
+    assert "Training finished with 1920 samples" in log
+    told = json.loads((tmp_path / "model" / "performance.json").read_text())
+    assert told["total_samples"] == 1920
+    code, log = run("-m", "eval", "--cs_ip", "sim:wse3", "--eval_steps", "4")
+    assert code == 0
+    assert "Programming the simulated WSE-3" in log
+    assert list(read_eval_metrics(f"{tmp_path}/model/eval")) == [60]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
         (["--mode", "trian"], "invalid choice: 'trian'"),
         (["--max_step", "3"], '--max_step 3 (did you mean "--max_steps"?)'),
         (["--steps", "0"], "argument --steps: 0 is below 1"),
