@@ -63,7 +63,10 @@ class Kernel:
 class Edge:
     """A tensor on its way from kernel to kernel, or from or to the host.
 
-    shape, bytes: of one sample. gradient_bytes: what comes back for it, for one sample.
+    shape: of one sample. bytes: for one sample. gradient_bytes: what comes back from
+    target to source, for one sample. What travels once a batch, such as a weight that
+    both kernels use and its gradient, has its whole shape and a sample's share of the
+    bytes.
     """
 
     source: str

@@ -38,7 +38,7 @@ def match(step: Step, mode: str, batch: int) -> KernelGraph:
         mode=mode,
         batch_size=batch,
         kernels=tuple(builder.kernel(c, names[c], owned[c]) for c in owned),
-        edges=tuple(edges.edges_of(step, owners.of, names, batch)),
+        edges=tuple(edges.edges_of(step, owners, names, batch)),
     )
 
 

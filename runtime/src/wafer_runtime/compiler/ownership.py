@@ -32,6 +32,13 @@ class Ownership:
         self._own_backward()
         self._own_updates()
 
+    def holder_of(self, tensor: Instruction) -> Cluster | None:
+        """The cluster that a tensor or a variable is in; None for what comes in."""
+        if tensor.opcode != "parameter":
+            return self.of.get(tensor)
+        kind, _, name = self._step.argument(tensor).partition(":")
+        return self.variables[name] if kind == "variable" else None
+
     def _own_weights(self) -> None:
         for parameter in self._step.parameters:
             kind, _, name = self._step.argument(parameter).partition(":")
@@ -80,7 +87,8 @@ class Ownership:
                 self.of[instruction] = owner
             elif not is_forward and origin.forward is not origin.node:
                 self.of[instruction] = self.scaling
-        # Sums of gradients go with what takes them.
+        self._own_changes()
+        # Other sums of gradients go with what takes them.
         for instruction in reversed(backward):
             if instruction not in self.of:
                 users = (self.of.get(user) for user in instruction.users)
@@ -89,6 +97,21 @@ class Ownership:
                     self.of[instruction] = owner
         for instruction in backward:
             self.of.setdefault(instruction, self._of_operands(instruction))
+
+    def _own_changes(self) -> None:
+        """What makes the new value of a variable goes with it, also the sum of the
+        gradients that several kernels send."""
+        for result, new in self._step.results():
+            kind, _, name = result.partition(":")
+            owner = self.variables[name] if kind == "variable" else self.scaling
+            stack = [new] if owner is not self.scaling else []
+            while stack:
+                instruction = stack.pop()
+                # Single numbers may be of all gradients, such as their norm.
+                free = instruction.opcode != "parameter" and instruction not in self.of
+                if free and instruction.shape and not instruction.is_constant:
+                    self.of[instruction] = owner
+                    stack += instruction.operands
 
     def _own_updates(self) -> None:
         rest = [i for i in self._step.instructions if i not in self.of]
@@ -111,11 +134,7 @@ class Ownership:
 
     def _of_operands(self, instruction: Instruction) -> Cluster:
         for operand in instruction.operands:
-            if operand.opcode == "parameter":
-                _, _, name = self._step.argument(operand).partition(":")
-                owner = self.variables.get(name)
-            else:
-                owner = self.of.get(operand)
+            owner = self.holder_of(operand)
             if owner is not None and owner is not self.scaling:
                 return owner
         return self.scaling
