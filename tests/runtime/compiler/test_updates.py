@@ -106,3 +106,59 @@ def test_accumulated_gradients_reach_the_update(compile_model):
         return False
 
     assert all(map(reaches_a_product, root.operand_ids))
+
+
+def two_layers(train=None):
+    def model_fn(features, labels, mode, params):
+        hidden = layers.Dense(8, "relu", name="frozen")(layers.Flatten()(features))
+        logits = layers.Dense(models.CLASSES, name="tuned")(hidden)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        loss = tf.reduce_mean(losses)
+        if mode != "train":
+            return models.spec(mode, loss)
+        return models.CSEstimatorSpec(mode=mode, loss=loss, train_op=train(loss))
+
+    return model_fn
+
+
+def tune(loss):
+    tuned = tf1.trainable_variables("tuned")
+    step = tf1.train.get_global_step()
+    return tf1.train.AdamOptimizer(0.1).minimize(loss, step, var_list=tuned)
+
+
+def test_weights_that_the_optimizer_is_not_given_are_not_trained(compile_model):
+    mapped = compile_model(two_layers(tune), models.images(1, 4))
+    check(mapped)
+    frozen, tuned = mapped.kernels("dense")
+    assert [w.trained for w in frozen.weights] == [False, False]
+    assert [w.trained for w in tuned.weights] == [True, True]
+    assert frozen.passes == ("forward",)
+    assert tuned.passes == ("forward", "weight_gradient", "update")
+
+
+def test_weights_in_an_evaluation_are_those_that_could_be_trained(compile_model):
+    graph = compile_model(two_layers(), models.images(1, 4), "eval").graph
+    assert {w.trained for k in graph.kernels for w in k.weights} == {True}
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_moving_averages_are_weights_that_are_not_trained(compile_model, fused, mode):
+    def model_fn(features, labels, mode, params):
+        norm = layers.BatchNormalization(fused=fused, name="norm")
+        loss = tf.reduce_mean(norm(features, training=mode == "train") ** 2)
+        with tf.control_dependencies(tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)):
+            return models.spec(mode, loss)
+
+    mapped = compile_model(model_fn, models.images(1, 4), mode)
+    check(mapped)
+    (norm,) = mapped.kernels("normalization")
+    assert {w.name: w.trained for w in norm.weights} == {
+        "norm/gamma": True,
+        "norm/beta": True,
+        "norm/moving_mean": False,
+        "norm/moving_variance": False,
+    }
+    # Of Adam, for one channel's scale and offset.
+    assert norm.state_bytes == (2 * 2 * 4 if mode == "train" else 0)

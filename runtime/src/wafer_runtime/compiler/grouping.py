@@ -47,6 +47,8 @@ def kind_of(anchor: KernelType | None, groups: list[Group]) -> KernelType:
         return CROSS_ENTROPY
     if "reduce" in opcodes and opcodes & {"rsqrt", "sqrt"}:
         return NORMALIZATION
+    if any("rsqrt" in group.opcodes and not group.streams for group in groups):
+        return NORMALIZATION  # by moving averages
     if opcodes & DROPOUT.opcodes:
         return DROPOUT
     if opcodes & REDUCTION.takes:

@@ -10,7 +10,10 @@ HOST = "host"
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """A variable on the wafer. `trained`: an optimizer changes it."""
+    """A variable on the wafer.
+
+    trained: it is trainable, and in training the step's optimizer changes it.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -26,10 +29,12 @@ class Kernel:
     kind: its name in the kernel library. dims: its sizes for one sample, as the library
     names them. passes: of forward, input_gradient, weight_gradient, update, those it
     does. macs: multiply-accumulates for one batch, all passes. operations: other
-    arithmetic results for one batch, all passes. weights: its variables; states: those
-    of the optimizer; shared: weights of other kernels that it uses. saved_bytes: of one
-    sample, kept from the forward to the backward pass. optimizer: the update rule.
-    ops: types of the TensorFlow operations in it. lines: of the user's code.
+    arithmetic results for one batch, all passes. weights: its variables, trained or
+    not, moving averages of what it saw among them; states: those kept with a weight for
+    its updates, such as moments, accumulated gradients, averages of the weight; shared:
+    weights of other kernels that it uses. saved_bytes: of one sample, kept from the
+    forward to the backward pass. optimizer: the update rule. ops: types of the
+    TensorFlow operations in it. lines: of the user's code.
     """
 
     name: str
@@ -50,12 +55,12 @@ class Kernel:
 
     @property
     def weight_bytes(self) -> int:
-        """Of its own weights."""
+        """Of its own weights, moving averages of what it saw among them."""
         return sum(weight.bytes for weight in self.weights)
 
     @property
     def state_bytes(self) -> int:
-        """Of the optimizer's state for them."""
+        """Of what the optimizer keeps for them."""
         return sum(state.bytes for state in self.states)
 
 

@@ -108,8 +108,9 @@ class _Builder:
         self, cluster: Cluster, instructions: list[Instruction]
     ) -> tuple[str, ...]:
         roles = {self._step.role(i) for i in instructions}
-        trained = any(weight.trained for weight in self._weights.get(cluster, ()))
-        trained |= bool(self._shared.get(cluster))
+        used = [weight.name for weight in self._weights.get(cluster, ())]
+        used += self._shared.get(cluster, ())
+        trained = any(self._step.part.variables[name] for name in used)
         sends_back = any(
             self._step.role(user) == BACKWARD and self._owners.of[user] is not cluster
             for i in instructions
@@ -147,7 +148,6 @@ class _Builder:
         return forward and (operand.streams or operand.drawn)
 
     def _place_variables(self) -> None:
-        forward = self._step.weights()
         for parameter in self._step.parameters:
             kind, _, name = self._step.argument(parameter).partition(":")
             if kind != "variable":
@@ -157,7 +157,8 @@ class _Builder:
                 name, parameter.shape, parameter.tf_dtype, parameter.bytes, trained
             )
             owner = self._owners.variables[name]
-            place = self._weights if name in forward or trained else self._states
+            is_state = name in self._owners.states
+            place = self._states if is_state else self._weights
             place.setdefault(owner, []).append(made)
             for user in parameter.users:
                 cluster = self._owners.of.get(user)

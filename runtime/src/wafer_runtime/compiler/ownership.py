@@ -1,6 +1,7 @@
 """Which kernel runs each instruction: forward, backward, and update."""
 
 import re
+from collections.abc import Container
 
 from wafer_runtime.compiler.attribute import BACKWARD
 from wafer_runtime.compiler.cluster import Cluster
@@ -12,7 +13,8 @@ from wafer_runtime.compiler.variables import variable_of
 class Ownership:
     """The cluster of each instruction and each variable.
 
-    scaling: the cluster of what belongs to no layer, such as a global norm.
+    scaling: the cluster of what belongs to no layer, such as a global norm. states: the
+    variables that are kept for the updates of others.
     """
 
     def __init__(
@@ -24,6 +26,7 @@ class Ownership:
         self.scaling = scaling
         self.of: dict[Instruction, Cluster] = {}
         self.variables: dict[str, Cluster] = {}
+        self.states: set[str] = set()
         self._step = step
         self._by_node = {g.node: c for c in clusters for g in c.groups}
         for instruction, origin in step.forward():
@@ -54,22 +57,18 @@ class Ownership:
         for name, cluster in self.variables.items():
             for end in (i for i, letter in enumerate(name) if letter == "/"):
                 scopes.setdefault(name[:end], cluster)
-        states = [n for n in self._step.part.variables if n not in self.variables]
-        self.variables |= {name: self._holder(name, scopes) for name in states}
-
-    def _holder(self, state: str, scopes: dict[str, Cluster]) -> Cluster:
-        """Who keeps a variable that only updates read: an optimizer's has the name of
-        its weight in its own, a moving average the scope of its layer."""
-        parts = re.sub(r"_\d+$", "", state).split("/")
-        spans = [
-            "/".join(parts[i:j])
-            for i in range(len(parts))
-            for j in range(i + 1, len(parts) + 1)
-        ]
-        known = [span for span in spans if span in self.variables]
-        if known:
-            return self.variables[max(known, key=len)]
-        return scopes.get(state.rpartition("/")[0], self.scaling)
+        weights = dict(self.variables)
+        others = [n for n in self._step.part.variables if n not in weights]
+        for name in others:
+            # An optimizer's state has the name of its weight in its own, a moving
+            # average the scope of its layer.
+            weight = _weight_of(name, weights)
+            scope = name.rpartition("/")[0]
+            if weight is None and scope in scopes:
+                self.variables[name] = scopes[scope]
+            else:
+                self.variables[name] = weights[weight] if weight else self.scaling
+                self.states.add(name)
 
     def _own_backward(self) -> None:
         backward = [
@@ -138,3 +137,14 @@ class Ownership:
             if owner is not None and owner is not self.scaling:
                 return owner
         return self.scaling
+
+
+def _weight_of(state: str, weights: Container[str]) -> str | None:
+    """The longest name of a weight in that of a state."""
+    parts = re.sub(r"_\d+$", "", state).split("/")
+    spans = [
+        "/".join(parts[i:j])
+        for i in range(len(parts))
+        for j in range(i + 1, len(parts) + 1)
+    ]
+    return max((span for span in spans if span in weights), key=len, default=None)

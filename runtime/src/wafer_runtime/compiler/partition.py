@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf1
 from wafer_runtime.compiler.flat import Flat
 from wafer_runtime.compiler.node import Node, Value, closure
 from wafer_runtime.compiler.trace import Traced
-from wafer_runtime.compiler.variables import VARIABLES, writes
+from wafer_runtime.compiler.variables import VARIABLES, variable_of, writes
 
 # More numbers than a schedule has are data, even if computed from the step alone.
 _FEW = 16
@@ -29,8 +29,8 @@ class Partition(NamedTuple):
     outputs: where each of the traced model's outputs comes from. inputs: values that
     the host streams each batch, by name. scalars: values the host computes from the
     global step. variables: the names of the variables that the wafer holds, with
-    whether they are trained. host: for every other operation of the model's graph, why
-    it is on the host.
+    whether the step trains them; in other modes, whether they are trainable. host: for
+    every other operation of the model's graph, why it is on the host.
     """
 
     wafer: list[Node]
@@ -70,7 +70,7 @@ def partition(traced: Traced) -> Partition:
         outputs=results,
         inputs={name: flat.value(t) for name, t in traced.inputs.items()},
         scalars=scalars,
-        variables=_variables(wafer),
+        variables=_variables(wafer, updates, traced.train_op is not None),
         host=_reasons(traced, {node.call for node in wafer}, on_host),
         graph_versions=traced.graph.graph_def_versions,
     )
@@ -141,8 +141,13 @@ def _scalars(wafer: list[Node], on_host: set[Node]) -> list[Value]:
     return list(found)
 
 
-def _variables(wafer: list[Node]) -> dict[str, bool]:
+def _variables(
+    wafer: list[Node], updates: list[Node], is_training: bool
+) -> dict[str, bool]:
     trained = {v.op.name for v in tf1.trainable_variables()}
+    if is_training:
+        changed = (variable_of(node.inputs[0]) for node in updates)
+        trained &= {op.name for op in changed if op is not None}
     names = [node.op.name for node in wafer if node.kind in VARIABLES]
     return {name: name in trained for name in dict.fromkeys(names)}
 

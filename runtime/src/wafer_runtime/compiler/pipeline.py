@@ -19,7 +19,6 @@ from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.rewrites import emitted
 from wafer_runtime.compiler.step import Step
 from wafer_runtime.compiler.trace import Traced
-from wafer_runtime.compiler.variables import variable_of
 from wafer_runtime.errors import MappingError
 
 log = logging.getLogger("wafer_runtime")
@@ -83,11 +82,6 @@ class Candidate:
         ]
         digest.update("\n".join(described).encode())
         return digest.hexdigest()
-
-    def trained(self) -> Iterator[str]:
-        """The names of the trained variables that the step changes."""
-        changed = (variable_of(node.inputs[0]) for node in self.part.updates)
-        return (op.name for op in changed if op and self.part.variables[op.name])
 
     def extract(self) -> Extracted:
         """The HLO; what XLA refuses becomes an offender, and the rest is looked at.

@@ -126,7 +126,7 @@ def _entry(
         candidate = Candidate(part, metrics)
         content = candidate.content_hash(traced.mode, str(traced.batch_size))
         key = key_of(tf.__version__, content, system.model_dump_json())
-    if traced.train_op is not None and not any(candidate.trained()):
+    if traced.train_op is not None and not any(part.variables.values()):
         log.warning(
             "train_op of %s changes no trained variable: nothing would be learned",
             source.of_function(setup.model_fn),
