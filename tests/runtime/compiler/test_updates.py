@@ -24,6 +24,22 @@ def test_optimizers(compile_model, name):
         assert dense.state_bytes == states * dense.weight_bytes
 
 
+@pytest.mark.parametrize("scope", ["lambada", "lamb", "Nadam/Adafactor"])
+def test_a_scope_of_the_models_own_is_no_optimizer(compile_model, scope):
+    """Which optimizer it is does not depend on what else has its name in it."""
+
+    def model_fn(features, labels, mode, params):
+        with tf1.variable_scope(scope):
+            loss = tf.reduce_mean(models.plain(features, True))
+            optimizer = tf1.train.MomentumOptimizer(0.1, 0.9)
+            step = tf1.train.get_global_step()
+            train_op = optimizer.minimize(loss, step)
+        return models.CSEstimatorSpec(mode=mode, loss=loss, train_op=train_op)
+
+    (dense,) = compile_model(model_fn, models.images(1, 4)).kernels("dense")
+    assert dense.optimizer == "Momentum"
+
+
 def test_a_schedule_is_the_hosts(compile_model):
     def rule():
         step = tf1.train.get_global_step()

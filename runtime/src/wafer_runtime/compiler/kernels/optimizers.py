@@ -7,7 +7,8 @@ import re
 @dataclasses.dataclass(frozen=True)
 class UpdateRule:
     """An optimizer. states: numbers kept for each weight. named: a regex for the scope
-    that it puts its operations in; op: TensorFlow's operation of it."""
+    that it puts its operations in, without `Optimizer` and a number at its end; op: one
+    for TensorFlow's operation of it."""
 
     name: str
     states: int
@@ -15,10 +16,17 @@ class UpdateRule:
     named: str
     op: str = ""
 
+    def is_scope(self, name: str) -> bool:
+        """Whether a scope, such as `AdamW_1`, is one of its operations."""
+        pattern = rf"({self.named})(_?optimizer)?(_\d+)?"
+        return re.fullmatch(pattern, name, re.IGNORECASE) is not None
+
 
 UPDATE_RULES = (
     UpdateRule("Nadam", 2, ("tf_keras.optimizers.legacy.Nadam",), named="nadam"),
-    UpdateRule("AdamW", 2, ("optimizer_type: adamw",), named=r"adam_?w"),
+    UpdateRule(
+        "AdamW", 2, ("optimizer_type: adamw",), named=r"adam_?w|adam_?weight_?decay"
+    ),
     UpdateRule("LAMB", 2, ("optimizer_type: lamb",), named="lamb"),
     UpdateRule("Adafactor", 1, ("an optimizer named Adafactor",), named="adafactor"),
     UpdateRule(
@@ -79,9 +87,10 @@ UPDATE_RULES = (
 def rule_of(op_type: str, op_name: str) -> str:
     """The name of the update rule that an updating operation belongs to."""
     # An optimizer's own scope comes first, and the weight's name after `update_`.
-    scope = op_name.partition("/update_")[0]
+    scope, is_update, _ = op_name.partition("/update_")
+    parts = scope.split("/")[-1:] if is_update else scope.split("/")
     dense = f"Resource{op_type.removeprefix('Resource').replace('Sparse', '')}"
-    named = [r for r in UPDATE_RULES if re.search(r.named, scope, re.IGNORECASE)]
+    named = [rule for rule in UPDATE_RULES if any(map(rule.is_scope, parts))]
     # Rules with an operation of their own are also parts of others: AdamW's of Adam's.
     written_out = [rule for rule in named if not rule.op]
     by_op = [rule for rule in UPDATE_RULES if rule.op and re.fullmatch(rule.op, dense)]
