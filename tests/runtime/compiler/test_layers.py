@@ -123,3 +123,25 @@ def test_pooling_of_any_rank_is_built(compile_model):
         return models.plain(tf.nn.pool(x, [2, 2], "MAX", padding="SAME"), training)
 
     assert compile_model(models.classifier(network), models.images(1, 4)).graph
+
+
+def test_sizes_of_products_of_samples_with_one_another(compile_model):
+    """A sample's share: a row of what all have in common, a term of a covariance."""
+
+    def model_fn(features, labels, mode, params):
+        x = layers.Dense(6, name="body")(layers.Flatten()(features))
+        with tf1.name_scope("contrast"):
+            similar = tf.matmul(x, x, transpose_b=True)
+        with tf1.name_scope("covariance"):
+            spread = tf.matmul(x, x, transpose_a=True)
+        loss = tf.reduce_mean(tf.square(similar)) + tf.reduce_mean(tf.square(spread))
+        return models.spec(mode, loss)
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    contrast, covariance = mapped.kernels("batched_matmul")
+    rows = {"groups": 1, "rows": 1, "inner": 6, "columns": models.BATCH}
+    assert (contrast.name, contrast.dims) == ("contrast", rows)
+    terms = {"groups": 1, "rows": 6, "inner": 1, "columns": 6}
+    assert (covariance.name, covariance.dims) == ("covariance", terms)
+    assert covariance.macs == 3 * models.BATCH * 6 * 6

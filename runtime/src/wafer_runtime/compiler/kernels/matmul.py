@@ -42,9 +42,19 @@ def _dense(dot: Instruction, batch: int) -> dict[str, int]:
     }
 
 
-def _attention(dot: Instruction, batch: int) -> dict[str, int]:
+def _of_a_sample(dot: Instruction, batch: int) -> dict[str, int]:
+    """A sample's share of a batch's products.
+
+    The samples are the groups, as in attention; or else the rows, as in a product of
+    each sample with all others (contrastive losses); or else the columns; or what is
+    summed over, as in a covariance, where a sample adds one term. What no dimension has
+    as many of as there are samples is done once for the batch, and stays whole.
+    """
     sizes = dot_sizes(dot)
-    return sizes | {"groups": share(sizes["groups"], batch)}
+    for name in ("groups", "rows", "columns", "inner"):
+        if sizes[name] % batch == 0:
+            return sizes | {name: sizes[name] // batch}
+    return sizes
 
 
 def _spread_dense(dims: Mapping[str, int]) -> Sizes:
@@ -99,6 +109,6 @@ BATCHED_MATMUL = KernelType(
     opcodes=frozenset(["dot"]),
     takes=frozenset(["reduce"]),
     measured=frozenset(["dot"]),
-    measure=_attention,
+    measure=_of_a_sample,
     spread=_spread_attention,
 )
