@@ -1,8 +1,10 @@
 """Functions, branches, variables of the old kind: every form of TensorFlow's graphs."""
 
 import models
+import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+import tf_keras
 from checking import check
 from counting import macs_of_hlo
 from tf_keras import layers
@@ -22,6 +24,45 @@ def test_functions_and_branches_are_opened(compile_model):
     check(mapped)
     assert {k.name for k in mapped.kernels("dense")} >= {"dense"}
     assert sum(k.macs for k in mapped.kernels("dense")) == mapped.graph.macs
+
+
+def functional(x):
+    given = tf_keras.Input(x.shape[1:])
+    hidden = layers.LayerNormalization(name="norm")(layers.Dense(8, name="in")(given))
+    return tf_keras.Model(given, layers.Dense(8, "relu", name="out")(hidden))(x)
+
+
+def in_a_function(x):
+    dense = layers.Dense(8, name="inner")
+    dense.build(x.shape)
+    with tf1.variable_scope("free"):
+        weight = tf1.get_variable("w", [8, 8])
+    return tf.function(lambda y: tf.matmul(dense(y), weight))(x)
+
+
+def in_a_scope(x):
+    weight = tf1.get_variable("w", [16, 8])
+    with tf.name_scope("outer"):
+        return tf.matmul(x, weight)
+
+
+@pytest.mark.parametrize(
+    ("network", "names"),
+    [
+        (functional, ["in", "norm", "out"]),
+        (in_a_function, ["inner", "free"]),
+        (in_a_scope, ["outer"]),
+    ],
+)
+def test_layers_are_named_however_they_are_called(compile_model, network, names):
+    def model_fn(features, labels, mode, params):
+        logits = network(layers.Flatten()(features))
+        return models.spec(mode, tf.reduce_mean(tf.square(logits)))
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    assert [k.layer for k in mapped.graph.kernels if k.weights] == names
+    assert [k.name for k in mapped.graph.kernels if k.weights] == names
 
 
 def old_variables(x, training):

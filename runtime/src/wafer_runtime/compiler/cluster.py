@@ -20,13 +20,14 @@ class Group:
     """The instructions of one operation of the forward pass.
 
     anchor: the kind of kernel that it makes, or None. layer: the scope of the weights
-    that it belongs to, or "". inputs, users: groups before and behind it. streams:
-    whether it depends on a sample, and not on weights and random bits alone.
+    that it belongs to, or that it reads weights in, or "". inputs, users: groups before
+    and behind it. streams: whether it depends on a sample, and not on weights and
+    random bits alone.
     """
 
-    def __init__(self, node: Node, layer: str):
+    def __init__(self, node: Node):
         self.node = node
-        self.layer = layer
+        self.layer = ""
         self.scope = node.name.rpartition("/")[0]
         self.instructions: list[Instruction] = []
         self.anchor: Any = None

@@ -1,5 +1,8 @@
 """The operations of the forward pass, and which of them make a kernel."""
 
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
 from wafer_runtime.compiler.cluster import Group
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
@@ -14,16 +17,18 @@ from wafer_runtime.compiler.kernels.reduction import REDUCTION
 from wafer_runtime.compiler.kernels.softmax import CROSS_ENTROPY
 from wafer_runtime.compiler.step import Step
 
+# Of the call of a function that was opened.
+_CALL = re.compile(r"(Stateful)?PartitionedCall(_\d+)?/")
+
 
 def groups_of(step: Step) -> dict[str, Group]:
     """The groups of the forward pass by their operation's name, inputs first."""
-    scopes = {name.rpartition("/")[0] for name in step.weights()} - {""}
     groups: dict[str, Group] = {}
     members: dict[Instruction, Group] = {}
     for instruction, origin in step.forward():
         name = origin.node.name
         if name not in groups:
-            groups[name] = Group(origin.node, _layer(name, scopes))
+            groups[name] = Group(origin.node)
         group = members[instruction] = groups[name]
         group.instructions.append(instruction)
         group.streams |= instruction.streams
@@ -32,10 +37,12 @@ def groups_of(step: Step) -> dict[str, Group]:
             if source is not None and source is not group:
                 group.inputs[source] = None
                 source.users[group] = None
+    # HLO has the first of an operation's instructions before what others need.
+    groups = {n.name: groups[n.name] for n in step.part.wafer if n.name in groups}
     for group in groups.values():
         group.anchor = _anchor(group, step)
-    # HLO has the first of an operation's instructions before what others need.
-    return {n.name: groups[n.name] for n in step.part.wafer if n.name in groups}
+    _name_layers(step, groups.values())
+    return groups
 
 
 def kind_of(anchor: KernelType | None, groups: list[Group]) -> KernelType:
@@ -56,13 +63,48 @@ def kind_of(anchor: KernelType | None, groups: list[Group]) -> KernelType:
     return ELEMENTWISE_CHAIN if opcodes & ELEMENTWISE else MOVE
 
 
-def _layer(name: str, scopes: set[str]) -> str:
-    """The innermost scope of weights that an operation is in."""
+def _name_layers(step: Step, groups: Collection[Group]) -> None:
+    """A layer has the name of its weights' scope, or the scope of what reads them."""
+    layers = {name.rpartition("/")[0]: "" for name in step.weights()}
+    layers = {scope: scope for scope in layers if scope}
+    reads = _reads(step, groups)
+    found: dict[Group, str] = {}
+    for group, weight in reads.items():
+        scope = weight.rpartition("/")[0]
+        # Those of a functional model are in the model's scope, their weights not.
+        outer = next((s for s in _scopes(group) if f"/{s}".endswith(f"/{scope}")), "")
+        if not _innermost(group, layers):
+            if scope and outer:
+                layers[outer] = scope
+            else:
+                found[group] = _CALL.sub("", f"{group.scope}/").strip("/") or scope
+    for group in groups:
+        group.layer = _innermost(group, layers) or found.get(group, "")
+
+
+def _reads(step: Step, groups: Iterable[Group]) -> dict[Group, str]:
+    """The first weight that a group reads, by itself or in another form."""
+    reads: dict[Group, str] = {}
+    for group in groups:
+        taken = (o for i in group.instructions for o in i.operands)
+        names = [step.argument(o) for o in taken if o.opcode == "parameter"]
+        own = [n.partition(":")[2] for n in names if n.startswith("variable:")]
+        own += [reads[g] for g in group.inputs if g in reads and not g.streams]
+        if own:
+            reads[group] = own[0]
+    return reads
+
+
+def _scopes(group: Group) -> Iterator[str]:
+    """The scopes that it is in, the innermost first."""
+    name = group.scope
     while name:
+        yield name
         name = name.rpartition("/")[0]
-        if name in scopes:
-            return name
-    return ""
+
+
+def _innermost(group: Group, layers: Mapping[str, str]) -> str:
+    return next((layers[scope] for scope in _scopes(group) if scope in layers), "")
 
 
 def _anchor(group: Group, step: Step) -> KernelType | None:
