@@ -73,7 +73,7 @@ class Both:
             labels = tf1.placeholder(tf.int32, [models.BATCH])
             step = tf1.train.get_or_create_global_step()
             spec = model_fn(features, labels, "train", {})
-            traced = trace(features, labels, spec, step)
+            traced = trace(features, labels, spec, step, {})
             part = partition(traced)
             emitter = emitted(part, {})
             self.values = {v.op.name: v.read_value() for v in tf1.global_variables()}
@@ -183,6 +183,21 @@ def powers(features, labels):
         labels, tf.matmul(x, weight / sigma)
     )
     return tf.reduce_mean(losses)
+
+
+@pytest.mark.parametrize("write", ["update", "add", "sub"])
+def test_rows_of_a_memory_are_written(write):
+    def remembering(features, labels):
+        shape = [7, WIDTH]
+        ones = tf1.ones_initializer()
+        memory = tf1.get_variable("m", shape, initializer=ones, trainable=False)
+        rows = features["ids"][:, :1] + 3 * tf.range(models.BATCH)[:, None] // 2
+        change = getattr(tf1, f"scatter_nd_{write}")
+        with tf.control_dependencies([change(memory, rows, features["x"])]):
+            recalled = tf.gather_nd(memory.read_value(), rows)
+        return dense_loss({"x": features["x"] + recalled}, labels)
+
+    check(model(remembering))
 
 
 def test_what_is_read_after_a_write_is_new():

@@ -14,7 +14,7 @@ from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.node import BRANCH, Node
+from wafer_runtime.compiler.node import BRANCH, Node, closure
 from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.rewrites import is_rewritten
 from wafer_runtime.compiler.step import Step
@@ -54,6 +54,11 @@ def in_graph(part: Partition) -> dict[Node, Offender | None]:
             found[node] = _offender(node, told)
         elif _takes_from_loop(node):
             found[node] = None
+        elif node.kind == "Unique" and not node.inputs[0].tensor.shape.num_elements():
+            # Of a gradient of so many rows as the data have.
+            is_cause = found.keys().isdisjoint(closure([node]))
+            told = REFUSED["tf.boolean_mask"]
+            found[node] = _offender(node, told) if is_cause else None
     return found
 
 
@@ -95,7 +100,7 @@ def keras_metric(line: str) -> Offender:
 def in_hlo(step: Step) -> list[Offender]:
     """The operations whose instructions no kernel can hold."""
     found: dict[Node, Offender] = {}
-    nameless: list[Offender] = []
+    nameless = _wide_inputs(step)
     for instruction in step.instructions:
         origin = step.origins[instruction]
         if origin and origin.forward in found:
@@ -109,6 +114,22 @@ def in_hlo(step: Step) -> list[Offender]:
                 told = _BY_TYPE.get(origin.forward.kind, told)
                 found[origin.forward] = _offender(origin.forward, told)
     return [*found.values(), *nameless]
+
+
+def _wide_inputs(step: Step) -> list[Offender]:
+    """Inputs in float64, which no kernel takes, not even to cast them."""
+    return [
+        Offender(
+            "",
+            step.argument(parameter).partition(":")[2],
+            line_of(origin.forward),
+            "float64 does not travel to the wafer",
+            "float32: tf.cast(x, tf.float32) in input_fn",
+        )
+        for parameter in step.parameters
+        if parameter.dtype == "f64" and step.argument(parameter).startswith("input:")
+        if (origin := next(filter(None, map(step.origins.get, parameter.users)), None))
+    ]
 
 
 def distinct(offenders: Iterable[Offender]) -> tuple[Offender, ...]:
@@ -153,7 +174,8 @@ def _told(node: Node, updates: bool) -> Refusal | None:
     if node.kind == "Placeholder":
         return REFUSED["tf.compat.v1.placeholder"]
     if updates and node.kind not in RULES:
-        return REFUSED["other update rules"]
+        kind = "update rules" if "Apply" in node.kind else "writes of variables"
+        return REFUSED[f"other {kind}"]
     return None
 
 

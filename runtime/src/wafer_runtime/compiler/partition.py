@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.compiler.flat import Flat
+from wafer_runtime.compiler.kernels.refused import REFUSED
 from wafer_runtime.compiler.node import Node, Value, closure
 from wafer_runtime.compiler.trace import Traced
 from wafer_runtime.compiler.variables import VARIABLES, variable_of, writes
@@ -56,11 +57,13 @@ def partition(traced: Traced) -> Partition:
     on_host = _from_the_step(flat.nodes, traced.global_step.op.name)
     outputs = dict(traced.outputs) | crossing
     updates = [n for n in flat.nodes if writes(n) and n not in on_host]
+    # Python code may be there for what it does alone; it is not to be lost.
+    effects = [n for n in flat.nodes if n.kind in REFUSED["tf.py_function"].ops]
     edge = {node for op in boundary for node in flat.made_for(op)}
     found = {name: flat.value(tensor) for name, tensor in outputs.items()}
     # What the host has anyway, such as labels or the step, need not come back.
     results = {n: v for n, v in found.items() if v.node not in on_host | edge}
-    starts = [*updates, *(value.node for value in results.values())]
+    starts = [*updates, *effects, *(value.node for value in results.values())]
     live = closure(starts, on_host | edge)
     wafer = [node for node in flat.nodes if node in live]
     scalars = _scalars(wafer, on_host)
@@ -94,7 +97,7 @@ def _until(
 def _crossing(
     traced: Traced, flow: set[tf.Operation], boundary: set[tf.Operation]
 ) -> dict[str, tf.Tensor]:
-    """What metrics made inside model_fn take from the wafer."""
+    """What metrics take from the wafer, beside what host_call says they do."""
     metrics = _until(traced.metric_ops, boundary | flow)
     taken = {
         t.ref(): t
@@ -103,7 +106,10 @@ def _crossing(
         for t in op.inputs
         if t.op in flow and t.dtype != tf.resource
     }
-    return {f"host_call/{i}": t for i, t in enumerate(taken.values())}
+    told = {tensor.ref() for tensor in traced.outputs.values()}
+    untold = (tensor for ref, tensor in taken.items() if ref not in told)
+    first = sum(name.startswith("host_call/") for name in traced.outputs)
+    return {f"host_call/{i}": t for i, t in enumerate(untold, first)}
 
 
 def _from_the_step(nodes: list[Node], step: str) -> set[Node]:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -76,15 +76,16 @@ def trace(
     labels: Any,
     spec: Any,
     global_step: tf.Variable,
+    metrics: Mapping[str, Any],
     where: str = "input_fn",
 ) -> Traced:
     """What the default graph, in which model_fn made `spec`, is to compute.
 
-    The input's shapes are static: see `check_static`. where: of input_fn, for errors.
+    The input's shapes are static: see `check_static`. metrics: of the host, {name:
+    (value, update)}. where: of input_fn, for errors.
     Raises InputFnError if nothing has a batch dimension.
     """
     inputs = _named("features", features) | _named("labels", labels)
-    updates = _metric_ops(spec)
     outputs = {} if spec.loss is None else {"loss": spec.loss}
     if spec.mode == "infer":
         outputs = _named("predictions", spec.predictions)
@@ -98,7 +99,9 @@ def trace(
         outputs=outputs,
         train_op=spec.train_op if spec.mode == "train" else None,
         global_step=global_step,
-        metric_ops=updates,
+        metric_ops=tuple(
+            part.op for pair in metrics.values() for part in pair if hasattr(part, "op")
+        ),
         batch_size=_batch_size(where, inputs),
     )
 
@@ -111,13 +114,6 @@ def _named(name: str, value: Any) -> dict[str, Any]:
             found |= _named(f"{name}/{key}", item)
         return found
     return {} if value is None else {name: value}
-
-
-def _metric_ops(spec: Any) -> tuple[tf.Operation, ...]:
-    """Metrics that model_fn made itself, in place of a function for the host."""
-    made = spec.host_call if isinstance(spec.host_call, Mapping) else {}
-    pairs: Iterable[Any] = [*made.values(), *(spec.eval_metric_ops or {}).values()]
-    return tuple(part.op for pair in pairs for part in pair if hasattr(part, "op"))
 
 
 def check_static(where: str, features: Any, labels: Any) -> None:

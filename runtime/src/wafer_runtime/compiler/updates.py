@@ -110,6 +110,14 @@ def _scattered(change: Callable[..., Any]) -> Rule:
     return rule
 
 
+def _scattered_nd(change: Callable[..., Any]) -> Rule:
+    def rule(op: tf.Operation, variables: list[Any], numbers: list[Any]) -> list[Any]:
+        (weight,), (indices, values) = variables, numbers
+        return [change(weight, indices, values)]
+
+    return rule
+
+
 def _spread(rule: Rule) -> Rule:
     """The rule for a gradient of some rows, which leaves the others as they are."""
 
@@ -145,6 +153,9 @@ RULES: dict[str, Rule] = {
     "ResourceScatterAdd": _scattered(tf.tensor_scatter_nd_add),
     "ResourceScatterSub": _scattered(tf.tensor_scatter_nd_sub),
     "ResourceScatterUpdate": _scattered(tf.tensor_scatter_nd_update),
+    "ResourceScatterNdAdd": _scattered_nd(tf.tensor_scatter_nd_add),
+    "ResourceScatterNdSub": _scattered_nd(tf.tensor_scatter_nd_sub),
+    "ResourceScatterNdUpdate": _scattered_nd(tf.tensor_scatter_nd_update),
 }
 
 RULES |= {

@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -120,6 +120,12 @@ def call_model_fn(
             f"for mode {spec.mode!r}; pass on the mode it was given."
         )
     return spec
+
+
+def call_host(spec: EstimatorSpec) -> Mapping[str, Any]:
+    """The metrics of a specification; its host_call's function is called."""
+    with _keras_loops_refused():
+        return contract.host_metrics(spec)
 
 
 def _split(where: str, result: Any, mode: str) -> tuple[Any, Any]:

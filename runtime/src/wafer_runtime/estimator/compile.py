@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +22,11 @@ from wafer_runtime.compiler.trace import (
     check_static,
     trace,
 )
-from wafer_runtime.errors import MappingError, WaferError
+from wafer_runtime.errors import MappingError, ModelFnError, WaferError
 from wafer_runtime.estimator import calls, sessions
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.sessions import Setup
+from wafer_runtime.estimator.specs import EstimatorSpec
 from wafer_runtime.report.plan import estimate, plan_report
 from wafer_runtime.report.text import HostPart, compile_report, partition_table
 from wafer_runtime.report.wafer_map import svg
@@ -98,7 +99,10 @@ def _compiled(
                 as_for_accelerators(),
                 sessions.built_graph(setup, input_fn, mode, check) as built,
             ):
-                traced = trace(*built.inputs[:2], built.spec, built.global_step, where)
+                host = _host_metrics(built.spec, metrics)
+                traced = trace(
+                    *built.inputs[:2], built.spec, built.global_step, host, where
+                )
         except WaferError as error:
             if not metrics:
                 raise
@@ -107,6 +111,18 @@ def _compiled(
             raise MappingError(offenders.report(found, note), found) from error
     with traced.graph.as_default():
         return _entry(setup, traced, metrics, folder, stages, search)
+
+
+def _host_metrics(
+    spec: EstimatorSpec, keras_metrics: Sequence[str]
+) -> Mapping[str, Any]:
+    """The host's metrics; none if Keras's, which were noted, make them none."""
+    try:
+        return calls.call_host(spec)
+    except ModelFnError:
+        if not keras_metrics:
+            raise
+        return {}
 
 
 def _entry(
@@ -124,7 +140,7 @@ def _entry(
     with stages("partition"):
         part = partition(traced)
         candidate = Candidate(part, metrics)
-        content = candidate.content_hash(traced.mode, str(traced.batch_size))
+        content = candidate.content_hash(traced.mode, str(traced.batch_size), *metrics)
         key = key_of(tf.__version__, content, system.model_dump_json())
     if traced.train_op is not None and not any(part.variables.values()):
         log.warning(

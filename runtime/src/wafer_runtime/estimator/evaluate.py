@@ -13,8 +13,7 @@ from google.protobuf.message import DecodeError
 from wafer_runtime.errors import ModelFnError, TrainingInterrupted
 from wafer_runtime.estimator import checkpoints, interrupts, sessions
 from wafer_runtime.estimator import hooks as hooks_lib
-from wafer_runtime.estimator.calls import UserFn
-from wafer_runtime.estimator.contract import host_metrics
+from wafer_runtime.estimator.calls import UserFn, call_host
 from wafer_runtime.estimator.loop import run_steps
 from wafer_runtime.estimator.machine import Machine
 from wafer_runtime.estimator.sessions import Built, Setup
@@ -95,7 +94,7 @@ def _run(
 
 
 def _metrics(built: Built) -> dict[str, Any]:
-    metrics = dict(host_metrics(built.spec))
+    metrics = dict(call_host(built.spec))
     for name in ("loss", "global_step"):
         if name in metrics:
             raise ModelFnError(

@@ -14,8 +14,7 @@ from wafer_runtime import source
 from wafer_runtime.errors import ModelFnError, TrainingInterrupted, UsageError
 from wafer_runtime.estimator import checkpoints, interrupts, random_ops, sessions
 from wafer_runtime.estimator import hooks as hooks_lib
-from wafer_runtime.estimator.calls import UserFn
-from wafer_runtime.estimator.contract import host_metrics
+from wafer_runtime.estimator.calls import UserFn, call_host
 from wafer_runtime.estimator.graph import ancestors
 from wafer_runtime.estimator.loop import Reporter, run_steps
 from wafer_runtime.estimator.machine import Machine
@@ -153,7 +152,7 @@ def _add_summaries(spec: Any) -> None:
     values = {"loss": spec.loss}
     if spec.host_call is not None:
         # Fetching the update adds the batch to the metric: one batch a summary.
-        updates = {name: update for name, (_, update) in host_metrics(spec).items()}
+        updates = {name: update for name, (_, update) in call_host(spec).items()}
         values |= {name: u for name, u in updates.items() if _is_scalar(u)}
     taken = {
         tag

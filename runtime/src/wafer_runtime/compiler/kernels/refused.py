@@ -53,6 +53,12 @@ REFUSED = {
         ("set-dimension-size",),
         ("tf.unique", "tf.where(condition)"),
     ),
+    "tf.dynamic_partition": Refusal(
+        "the sizes of its parts depend on the data",
+        "a table in one piece: one variable, without a partitioner, and tf.gather",
+        also=("tf.nn.embedding_lookup([table, table], i)",),
+        ops=("DynamicPartition",),
+    ),
     "tf.sort": Refusal(
         "the wafer does not sort",
         "tf.reduce_max or tf.argmax; or sort on the host, in host_call or input_fn",
@@ -112,6 +118,11 @@ REFUSED = {
     "other update rules": Refusal(
         "this update rule is not in the kernel library",
         "one of those that `wafer ops optimizers` lists",
+    ),
+    "other writes of variables": Refusal(
+        "this write of a variable is not in the kernel library",
+        "variable.assign(x), assign_add, or tf.compat.v1.scatter_nd_update",
+        also=("variable[0].assign(x)",),
     ),
     "unknown to XLA": Refusal(
         "XLA, and so the wafer, does not know this operation",
