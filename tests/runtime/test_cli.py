@@ -84,6 +84,8 @@ def test_ops_lists_the_whole_library_without_tensorflow():
         ("lamb", "LAMB: an update rule with 2 states a weight"),
         ("top_k", "does not sort"),
         ("optimizers", "Adafactor"),
+        ("Ftrl", "instead: one of Nadam, AdamW"),
+        ("layers.Dense", "layers.Dense is found in:"),
     ],
 )
 def test_ops_explains_one(wafer, name, told):
@@ -97,6 +99,26 @@ def test_ops_of_an_unknown_name(wafer):
     code, _, err = wafer("ops", "sofmax")
     assert code == 2
     assert 'Error: sofmax: not in the kernel library (did you mean "softmax"?)' in err
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["tf.nonsense", "layers.Foo", "data"])
+def test_nothing_is_suggested_for_what_is_like_nothing(wafer, name):
+    code, _, err = wafer("ops", name)
+    assert (code, "did you mean" in err) == (2, False)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("command", [["graph"], ["map", "."]])
+def test_a_file_that_cannot_be_is_told_first(wafer, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = wafer(*command, "-o", "nowhere/picture.svg")
+    assert code == 2
+    assert "there is no folder nowhere" in err
+    (tmp_path / "folder.svg").mkdir()
+    code, _, err = wafer(*command, "-o", "folder.svg")
+    assert code == 2
+    assert "-o folder.svg: cannot be written" in err
 
 
 @pytest.mark.smoke

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from wafer_runtime.errors import ParamsError
-from wafer_runtime.params import load_params, save_params
+from wafer_runtime.params import check_model, load_params, save_params
 from wafer_runtime.schema import Params
 
 pytestmark = pytest.mark.smoke
@@ -103,6 +103,7 @@ def test_defaults_are_filled_in_and_the_model_section_is_left_alone(load):
         ("just text", "holds str, wanted sections"),
         ("", "holds NoneType, wanted sections"),
         ("a: [1", "not valid YAML"),
+        ("a: 1\nb: [1", 'params.yaml", line 2, column 4'),
         ("a: !!python/object:os.system {}", "not valid YAML"),
         ("model: {a: 1}\nmodel: {b: 2}", 'the key "model" stands there twice'),
     ],
@@ -195,3 +196,11 @@ def test_whatever_the_yaml_holds_the_answer_is_params_or_a_params_error(
     path.write_text(yaml.safe_dump(content))
     with contextlib.suppress(ParamsError):
         assert set(load_params(path)) == set(Params.model_fields)
+
+
+def test_what_set_defaults_refuses_is_told_with_the_file(tmp_path):
+    path = tmp_path / "other.yaml"
+    path.write_text("model: {width: wide}")
+    table = {"width": (8, lambda value: value == 8, "a width")}
+    with pytest.raises(ParamsError, match=r"other\.yaml: model\.width: 'wide' is not"):
+        load_params(path, lambda params: check_model(params, table))

@@ -1,8 +1,9 @@
 """The `wafer` command: the kernel library, a project's model, and the placer."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +38,7 @@ def _graph(args: argparse.Namespace) -> None:
     from wafer_runtime.report.picture import svg
 
     writers: dict[str, Any] = {".json": lambda graph: graph.to_json(), ".svg": svg}
-    path = Path(args.output)
-    if path.suffix not in writers:
-        raise UsageError(f"-o {path}: wanted a name that ends in .json or .svg")
+    path = _output(args.output, writers)
     graph = _compiled(args).graph
     try:
         path.write_text(writers[path.suffix](graph), encoding="utf-8")
@@ -66,18 +65,29 @@ def _map(args: argparse.Namespace) -> None:
     from wafer_runtime.report.metrics import find_plan, read_plan
     from wafer_runtime.report.wafer_map import png, svg
 
-    plan, path = read_plan(find_plan(Path(args.folder))), Path(args.output)
-    writers: dict[str, Any] = {
-        ".svg": lambda: path.write_text(svg(plan), encoding="utf-8"),
-        ".png": lambda: png(plan).save(path),
-    }
-    if path.suffix not in writers:
-        raise UsageError(f"-o {path}: wanted a name that ends in .svg or .png")
+    path = _output(args.output, (".svg", ".png"))
+    plan = read_plan(find_plan(Path(args.folder)))
     try:
-        writers[path.suffix]()
+        if path.suffix == ".svg":
+            path.write_text(svg(plan), encoding="utf-8")
+        else:
+            png(plan).save(path)
     except OSError as error:
         raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
     print(f"Wrote {len(plan.kernels)} kernels to {path}")
+
+
+def _output(name: str, suffixes: Collection[str]) -> Path:
+    """The path of a file to write, looked at before there is something to lose."""
+    path = Path(name)
+    if path.suffix not in suffixes:
+        wanted = " or ".join(suffixes)
+        raise UsageError(f"-o {path}: wanted a name that ends in {wanted}")
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"-o {path}: cannot be written; take another name")
+    return path
 
 
 def _compiled(args: argparse.Namespace) -> "Compiled":

@@ -130,7 +130,10 @@ class TrainingInterrupted(KeyboardInterrupt):
         return 128 + self.signum
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean "x"?)` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean "x"?)` for the closest known word, or an empty string.
+
+    cutoff: how alike the words have to be, from 0 to 1, as difflib measures it.
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f' (did you mean "{close[0]}"?)' if close else ""

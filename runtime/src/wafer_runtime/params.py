@@ -46,7 +46,10 @@ def load_params(
     except ValidationError as error:
         raise ParamsError(_explain(error, path)) from None
     if set_defaults is not None:
-        set_defaults(params)
+        try:
+            set_defaults(params)
+        except ParamsError as error:
+            raise ParamsError(f"{path}: {error}") from None
     return params
 
 
@@ -64,15 +67,13 @@ def check_model(params: Mapping[str, Any], table: ModelTable) -> None:
         if key not in table:
             hint = did_you_mean(key, table) or f"; there are {', '.join(table)}"
             raise ParamsError(
-                f"model.{key}: there is no such key{hint}. Correct it in params.yaml, "
-                "or add it to MODEL in utils.py"
+                f"model.{key}: there is no such key{hint}. Correct it, or add it "
+                "to MODEL in utils.py"
             )
     for key, (default, is_good, allowed) in table.items():
         value = model.setdefault(key, copy.deepcopy(default))
         if not is_good(value):
-            raise ParamsError(
-                f"model.{key}: {value!r} is not {allowed}. Correct it in params.yaml"
-            )
+            raise ParamsError(f"model.{key}: {value!r} is not {allowed}; correct it")
 
 
 def save_params(params: Mapping[str, Any], path: Path) -> None:

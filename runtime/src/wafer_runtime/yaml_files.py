@@ -1,7 +1,6 @@
 """YAML files of users: read safely, with mistakes told by file."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -32,7 +31,9 @@ def read_yaml(
     wanted: what a good file holds. instead: what to do if the file cannot be read.
     """
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        # From the file itself, whose name is then in yaml's own messages.
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)
     except OSError as error:
         raise ParamsError(
             f"{path}: cannot be read: {error.strerror}. {instead}"

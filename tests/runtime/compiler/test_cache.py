@@ -1,6 +1,7 @@
 """Compilations are found again, never half, and made anew when they are damaged."""
 
 import contextlib
+import errno
 import functools
 import importlib.util
 import json
@@ -14,6 +15,7 @@ import pytest
 import toy
 from wafer_runtime.compiler.cache import Entry, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
+from wafer_runtime.errors import UsageError
 from wafer_runtime.estimator import CerebrasEstimator
 
 KEY = key_of("a model")
@@ -184,10 +186,23 @@ def test_the_key_follows_the_lines_that_a_compilation_names(compile_model, tmp_p
     assert key("") != key("# a line more\n")
 
 
-def test_a_compilation_that_cannot_be_kept_is_told_and_used(tmp_path, caplog):
-    place = tmp_path / "file"
-    place.write_text("")
-    estimator = CerebrasEstimator(toy.model_fn, str(tmp_path), compile_dir=str(place))
+@pytest.mark.parametrize("name", ["file", "file/inner"])
+def test_a_folder_that_cannot_be_is_told_before_compiling(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / name)
+    estimator = CerebrasEstimator(lambda features: 1 / 0, compile_dir=place)
+    with pytest.raises(UsageError, match=r"file.*Give another folder"):
+        estimator.validate(toy.input_fn, "train")
+
+
+def test_a_compilation_that_cannot_be_kept_is_told_and_used(
+    tmp_path, caplog, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Entry, "store", refuse)
+    estimator = CerebrasEstimator(toy.model_fn, str(tmp_path))
     found = estimator.validate(toy.input_fn, "train")
     assert found.graph.kernels
     assert "cannot be kept: " in caplog.text

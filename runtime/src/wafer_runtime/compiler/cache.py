@@ -12,17 +12,34 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from wafer_runtime import __version__
+from wafer_runtime.errors import UsageError
 
 log = logging.getLogger("wafer_runtime")
 
 _MANIFEST = "manifest.json"
 _HOURS_OF_A_COMPILATION = 24
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raises UsageError if a compilation could not be kept in a folder."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cs_", dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: compilations cannot be kept there: {place}: {error.strerror}. "
+            "Give another folder with --model_dir"
+        ) from None
 
 
 class _DamagedError(Exception):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from wafer_runtime import source
 from wafer_runtime.compiler import offenders, planning
-from wafer_runtime.compiler.cache import Entry, key_of
+from wafer_runtime.compiler.cache import Entry, check_folder, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
@@ -87,6 +87,7 @@ def _compiled(
     stages: Stages,
     search: Search | None,
 ) -> Compiled:
+    check_folder(folder)
     where = source.of_function(input_fn)
 
     def check(inputs: calls.Inputs) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from wafer_runtime.compiler.kernels import LIBRARY, UPDATE_RULES, KernelType
 from wafer_runtime.compiler.kernels.elementwise import ACTIVATIONS
-from wafer_runtime.compiler.kernels.refused import REFUSED
+from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
 from wafer_runtime.errors import UsageError, did_you_mean
 from wafer_runtime.report.text import table
 
@@ -44,17 +44,24 @@ def describe(name: str) -> str:
     found += [
         f"{refused}: not on the wafer: {told.reason}\n  instead: {told.instead}"
         for refused, told in REFUSED.items()
-        if _is_named(name, [refused, *told.opcodes, *told.also, *told.ops])
+        if _is_named(name, _refused_names(refused, told))
     ]
     if not found:
-        known = [n for kind in LIBRARY for n in _names(kind)]
-        known += [rule.name for rule in UPDATE_RULES] + list(REFUSED)
-        known += [n for told in REFUSED.values() for n in (*told.also, *told.ops)]
-        hint = did_you_mean(name, known)
-        raise UsageError(
-            f"{name}: not in the kernel library{hint}. `wafer ops` lists it"
-        )
-    return "\n\n".join(found)
+        raise _unknown(name)
+    return "\n\n".join([f"{name} is found in:", *found])
+
+
+def _unknown(name: str) -> UsageError:
+    known = [n for kind in LIBRARY for n in _names(kind)]
+    known += [rule.name for rule in UPDATE_RULES]
+    known += [n for refused in REFUSED.items() for n in _refused_names(*refused)]
+    # `tf.` and `layers.`, which most begin with, make no two names alike.
+    hint = did_you_mean(_last(name), map(_last, known), cutoff=0.75)
+    return UsageError(f"{name}: not in the kernel library{hint}. `wafer ops` lists it")
+
+
+def _refused_names(name: str, told: Refusal) -> list[str]:
+    return [name, *told.opcodes, *told.also, *told.ops]
 
 
 def _kernel(kind: KernelType) -> str:
@@ -77,8 +84,12 @@ def _names(kind: KernelType) -> list[str]:
 def _is_named(name: str, names: Iterable[str]) -> bool:
     """`Dense` finds tf_keras.layers.Dense, and `matmul` tf.matmul(x, y)."""
     wanted = name.lower()
-    known = (n.lower() for n in names)
     return any(
-        wanted in (n, (called := n.partition("(")[0]), called.rpartition(".")[2])
-        for n in known
+        wanted == n.lower() or f".{n.partition('(')[0]}".lower().endswith(f".{wanted}")
+        for n in names
     )
+
+
+def _last(name: str) -> str:
+    """`matmul` of tf.matmul(x, y)."""
+    return name.partition("(")[0].rpartition(".")[2]

@@ -5,6 +5,8 @@ from html import escape
 from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 210, 54, 30, 46, 30
+# More boxes than that, side by side or above one another, are laid further on.
+_COLUMNS, _ROWS = 8, 60
 _COLOURS = {
     "dense": "#bcd4f6",
     "batched_matmul": "#a8c6ef",
@@ -31,7 +33,7 @@ def svg(graph: KernelGraph) -> str:
     """
     rows = _rows(graph)
     places = _places(rows)
-    height = len(rows) * (_HEIGHT + _GAP_Y) + 2 * _MARGIN
+    height = min(len(rows), _ROWS) * (_HEIGHT + _GAP_Y) + 2 * _MARGIN
     width = max(x for x, _ in places.values()) + _WIDTH + _MARGIN
     boxes = [_box(HOST, "host", "input_fn, metrics", "#ffffff", "", places)]
     boxes += [_kernel(kernel, graph, places) for kernel in graph.kernels]
@@ -49,7 +51,10 @@ def svg(graph: KernelGraph) -> str:
 
 
 def _rows(graph: KernelGraph) -> list[list[str]]:
-    """The kernels by how far they are from the host."""
+    """The kernels by how far they are from the host, each just before what uses it.
+
+    What has no place in a row is in another below.
+    """
     depth = {HOST: 0}
     inputs: dict[str, list[str]] = {}
     for edge in graph.edges:
@@ -58,17 +63,26 @@ def _rows(graph: KernelGraph) -> list[list[str]]:
         depth[kernel.name] = 1 + max(
             (depth[source] for source in inputs.get(kernel.name, ())), default=0
         )
+    users: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        users.setdefault(edge.source, []).append(edge.target)
+    for kernel in reversed(graph.kernels):
+        below = [depth[user] for user in users.get(kernel.name, ()) if user != HOST]
+        depth[kernel.name] = min(below, default=depth[kernel.name] + 1) - 1
     rows: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
     for name, row in depth.items():
         rows[row].append(name)
-    return rows
+    starts = [(row, i) for row in rows for i in range(0, len(row), _COLUMNS)]
+    return [row[i : i + _COLUMNS] for row, i in starts]
 
 
 def _places(rows: list[list[str]]) -> dict[str, tuple[int, int]]:
+    """The left upper corners; a long model goes on at the top, beside what it was."""
+    fold = max(map(len, rows)) * (_WIDTH + _GAP_X) + _GAP_X
     return {
         name: (
-            _MARGIN + column * (_WIDTH + _GAP_X),
-            _MARGIN + row * (_HEIGHT + _GAP_Y),
+            _MARGIN + row // _ROWS * fold + column * (_WIDTH + _GAP_X),
+            _MARGIN + row % _ROWS * (_HEIGHT + _GAP_Y),
         )
         for row, names in enumerate(rows)
         for column, name in enumerate(names)
@@ -124,7 +138,7 @@ def _short(text: str, length: int) -> str:
 def _edge(edge: Edge, places: dict[str, tuple[int, int]]) -> str:
     (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
     x1, y1, x2 = x1 + _WIDTH // 2, y1 + _HEIGHT, x2 + _WIDTH // 2
-    bend = (y2 - y1) // 2
+    bend = min(abs(y2 - y1) // 2, 2 * _GAP_Y)
     tooltip = f"{edge.tensor}: {list(edge.shape)} {edge.dtype}"
     back = f", back {edge.gradient_bytes:,} B" if edge.gradient_bytes else ""
     return (

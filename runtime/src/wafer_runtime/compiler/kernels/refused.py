@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from wafer_runtime.compiler.kernels.library import LOOPS
+from wafer_runtime.compiler.kernels.optimizers import UPDATE_RULES
 
 
 class Refusal(NamedTuple):
@@ -117,7 +118,8 @@ REFUSED = {
     ),
     "other update rules": Refusal(
         "this update rule is not in the kernel library",
-        "one of those that `wafer ops optimizers` lists",
+        f"one of {', '.join(rule.name for rule in UPDATE_RULES)}",
+        also=("tf.compat.v1.train.FtrlOptimizer", "Ftrl", "ProximalAdagrad", "Lion"),
     ),
     "other writes of variables": Refusal(
         "this write of a variable is not in the kernel library",
