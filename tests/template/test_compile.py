@@ -83,3 +83,28 @@ def test_well_known_sizes_from_configuration_alone(compile_project, model, confi
     if config == "bert_large":
         # Measured end to end on a CS-2, so that the wafer itself was no slower.
         assert 1.0 < graph["plan"]["samples_per_s"] / BERT_LARGE < 1.25
+
+
+INT64 = """
+import sys
+sys.path.insert(0, ".")
+import data
+import tensorflow as tf
+from model import model_fn
+from utils import set_defaults
+from wafer_runtime.estimator import CerebrasEstimator
+from wafer_runtime.params import load_params
+
+def input_fn(params, mode):
+    batches = data.input_fn(params, mode, None)
+    return batches.map(lambda x, y: (x, tf.cast(y, tf.int64)))
+
+params = load_params("configs/params.yaml", set_defaults)
+for mode in ("train", "eval"):
+    CerebrasEstimator(model_fn, "md", params=params).validate(input_fn, mode)
+"""
+
+
+def test_labels_in_int64_are_taken(tmp_path, render, run):
+    path = render(tmp_path / "project", model="mlp")
+    run(sys.executable, "-c", INT64, cwd=path, PYTHONPATH=str(RUNTIME))

@@ -79,7 +79,7 @@ class FillThisInError(ContractError):
 class MappingError(WaferError):
     """The model does not map to the wafer; `offenders` lists what of it cannot.
 
-    Each has `layer`, `op`, `line`, `reason` and `instead`.
+    Each has `layer`, `op`, `line`, `reason`, `instead` and `calls`.
     """
 
     exit_code = 3

@@ -58,6 +58,17 @@ def of_op(op: Any) -> str:
     return _innermost(frames) or f'operation "{op.name}"'
 
 
+def callers_of(op: Any) -> tuple[str, ...]:
+    """The user's lines that called the one that created an operation.
+
+    The innermost first, as far as to the function that this package called.
+    """
+    frames = [(f.filename, f.lineno) for f in frames_of(op)]
+    ours = [i for i, (name, _) in enumerate(frames) if name.startswith(_OURS)]
+    lines = [place(*f) for f in frames[max(ours, default=0) :] if is_users(f[0])]
+    return tuple(reversed(lines[:-1]))
+
+
 def frames_of(op: Any) -> Iterable[Any]:
     """The frames of a graph operation's creation; none of an imported one's."""
     return op.traceback or ()

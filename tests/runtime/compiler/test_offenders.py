@@ -103,6 +103,28 @@ def test_reasons(compile_model, change, reason):
     assert all("test_offenders.py:" in o.line for o in found.values())
 
 
+def best(x):
+    return tf.math.top_k(x, 3).values
+
+
+def test_a_helper_is_told_with_the_lines_that_call_it(compile_model):
+    def twice(x):
+        return best(x) + best(2.0 * x)
+
+    def network(x, training):
+        x = layers.Flatten()(x)
+        first = twice(x)
+        return flat_logits(first + twice(-x))
+
+    found = refused(compile_model, network)["TopKV2"]
+    assert found.line.endswith(line(best, "top_k"))
+    inner = line(twice, "best(x)")
+    outer = [line(network, "first = "), line(network, "-x")]
+    calls = [tuple(call.rpartition("/")[2] for call in way) for way in found.calls]
+    # models.classifier calls the network, in the function that is the model_fn.
+    assert [way[:2] for way in calls] == [(inner, place) for place in outer]
+
+
 def test_keras_metrics_are_offenders(compile_model, tmp_path):
     def network(x, training):
         tf.keras.metrics.Mean()

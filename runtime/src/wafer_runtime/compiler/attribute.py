@@ -155,9 +155,16 @@ def _is_gradient(node: Node) -> bool:
 
 def line_of(node: Node) -> str:
     """The user's line that a node comes from, or the name of its operation."""
-    original = _original_op(node.op) or node.op
-    for op in (original, node.op, node.call):
-        line = source.of_op(op)
-        if not line.startswith("operation "):
-            return line
-    return line
+    return source.of_op(_written(node))
+
+
+def callers_of(node: Node) -> tuple[str, ...]:
+    """The user's lines that called the one that a node comes from, innermost first."""
+    return source.callers_of(_written(node))
+
+
+def _written(node: Node) -> tf.Operation:
+    """The operation that the user's line made."""
+    ops = (_original_op(node.op) or node.op, node.op, node.call)
+    has_line = (o for o in ops if not source.of_op(o).startswith("operation "))
+    return next(has_line, node.call)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.python.framework import kernels
 
 from wafer_runtime import source
-from wafer_runtime.compiler.attribute import line_of
+from wafer_runtime.compiler.attribute import callers_of, line_of
 from wafer_runtime.compiler.extract import UnsupportedError
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
@@ -23,15 +23,21 @@ from wafer_runtime.compiler.variables import READS, VARIABLES, variable_of
 
 
 class Offender(NamedTuple):
-    """An operation that no kernel runs. line: of the user's code."""
+    """An operation that no kernel runs. line: of the user's code.
+
+    calls: how its function was called, if it is a helper of model_fn's: for each way
+    the lines, innermost first.
+    """
 
     layer: str
     op: str
     line: str
     reason: str
     instead: str
+    calls: tuple[tuple[str, ...], ...] = ()
 
 
+_CALLS_SHOWN = 3
 _BY_TYPE = {kind: refusal for refusal in REFUSED.values() for kind in refusal.ops}
 _OPCODES = {code: refusal for refusal in REFUSED.values() for code in refusal.opcodes}
 # All other kernels take what flows through them.
@@ -134,10 +140,13 @@ def _wide_inputs(step: Step) -> list[Offender]:
 
 def distinct(offenders: Iterable[Offender]) -> tuple[Offender, ...]:
     """In the order of the lines, a reason once a line: a loop is many operations."""
-    first: dict[tuple[str, str], Offender] = {}
+    same: dict[tuple[str, str], list[Offender]] = {}
     for o in sorted(offenders, key=lambda o: (_file_and_line(o.line), o.reason)):
-        first.setdefault((o.line, o.reason), o)
-    return tuple(first.values())
+        same.setdefault((o.line, o.reason), []).append(o)
+    return tuple(
+        group[0]._replace(calls=tuple(dict.fromkeys(c for o in group for c in o.calls)))
+        for group in same.values()
+    )
 
 
 def report(offenders: Collection[Offender], more: str = "") -> str:
@@ -147,6 +156,10 @@ def report(offenders: Collection[Offender], more: str = "") -> str:
     for o in offenders:
         layer = f" in layer {o.layer}" if o.layer else ""
         lines.append(f"  {o.line}: {o.op}{layer}: {o.reason}.")
+        shown = o.calls[:_CALLS_SHOWN]
+        lines += [f"      Called from {', from '.join(call)}." for call in shown]
+        if more_calls := len(o.calls) - len(shown):
+            lines.append(f"      Called in {more_calls} more ways.")
         lines.append(f"      Instead: {o.instead}.")
     return "\n".join([*lines, *([more] if more else [])])
 
@@ -158,7 +171,9 @@ def _file_and_line(place: str) -> tuple[str, int]:
 
 def _offender(node: Node, told: Refusal) -> Offender:
     layer = node.name.rpartition("/")[0]
-    return Offender(layer, node.kind, line_of(node), told.reason, told.instead)
+    callers = callers_of(node)
+    calls = (callers,) if callers else ()
+    return Offender(layer, node.kind, line_of(node), told.reason, told.instead, calls)
 
 
 def _told(node: Node, updates: bool) -> Refusal | None:
