@@ -56,6 +56,19 @@ def test_an_enlargement_is_no_product(compile_model):
     assert mapped.graph.macs == 2 * conv + 3 * dense
 
 
+def test_a_bilinear_enlargement_is_a_product_with_constants(compile_model):
+    def network(x, training):
+        x = tf.image.resize(layers.Conv2D(2, 3)(x), [8, 8], name="larger")
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 6))
+    check(mapped)
+    larger = {k.name: k for k in mapped.kernels("dense")}["larger"]
+    # Each number is of a window of three by three.
+    assert larger.dims == {"positions": 8 * 8 * 2, "inputs": 9, "outputs": 1}
+    assert larger.macs == 2 * models.BATCH * 8 * 8 * 2 * 9
+
+
 def test_a_normalisation_behind_a_pooling_is_a_kernel_of_its_own(compile_model):
     def network(x, training):
         x = layers.AveragePooling2D(2)(layers.Conv2D(4, 3, padding="same")(x))

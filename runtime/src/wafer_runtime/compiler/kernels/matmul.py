@@ -89,12 +89,15 @@ def _spread_attention(dims: Mapping[str, int]) -> Sizes:
 DENSE = KernelType(
     name="dense",
     summary="A product with weights, with bias and activation, for one vector or a "
-    "sequence of positions; weights may be another kernel's (tied embeddings).",
+    "sequence of positions; weights may be another kernel's (tied embeddings), or "
+    "constants, such as those of bilinear resizing.",
     layers=(
         "tf_keras.layers.Dense",
         "tf.matmul(x, weights)",
         "tf.einsum",
         "tf.tensordot",
+        "tf.image.resize(x, size)",
+        "layers.UpSampling2D(interpolation='bilinear')",
     ),
     measured=frozenset(["dot"]),
     measure=_dense,
