@@ -68,6 +68,20 @@ def test_a_gradient_reaches_weights_that_another_kernel_uses_alone(compile_model
     assert sends_back(mapped.graph, "first", "second") == 16 * 16 * 4 / models.BATCH
 
 
+def test_the_gradient_of_a_single_number_comes_back(compile_model):
+    def model_fn(features, labels, mode, params):
+        x = layers.Dense(4, name="body")(layers.Flatten()(features))
+        with tf.name_scope("scale"):
+            scale = tf.reduce_max(tf.abs(x))
+        with tf.name_scope("use"):
+            x = layers.Dense(1)(x) * scale
+        return models.spec(mode, tf.reduce_mean(x))
+
+    mapped = compile_model(model_fn, models.images(1, 4))
+    check(mapped)
+    assert sends_back(mapped.graph, "scale", "use") == 4 / models.BATCH
+
+
 def test_noise_travels_by_the_sample(compile_model):
     def model_fn(features, labels, mode, params):
         noise = tf.random.normal([models.BATCH, 6])
@@ -81,6 +95,9 @@ def test_noise_travels_by_the_sample(compile_model):
     between = edges["generator", "last"]
     assert (between.shape, between.bytes) == ((16,), 16 * 4)
     assert between.gradient_bytes == 16 * 4
+    # What comes after the layers is of none of them.
+    layers_of = {k.layer for k in mapped.graph.kernels if not k.weights}
+    assert layers_of == {""}
 
 
 def test_what_only_a_gradient_takes_comes_from_the_host(compile_model):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from wafer_runtime.compiler.attribute import FORWARD
+from wafer_runtime.compiler.attribute import FORWARD, UPDATE
 from wafer_runtime.compiler.cluster import Cluster
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernel_graph import HOST, Edge
@@ -82,9 +82,15 @@ def _flows(step: Step, owners: Ownership) -> Iterator[Flow]:
                     yield None, target, tensor
             elif source is target or (is_parameter and not _changes(step, tensor)):
                 continue
-            # Scales and norms of gradients, single numbers, are no edges.
-            elif is_forward or (tensor.shape and not {source, target} & scaling):
+            elif is_forward or not (
+                {source, target} & scaling or _is_rate(step, tensor)
+            ):
                 yield source, target, tensor
+
+
+def _is_rate(step: Step, tensor: Instruction) -> bool:
+    """Whether it is a number of an update, such as a rate or a norm."""
+    return not tensor.shape and step.role(tensor) == UPDATE
 
 
 def _is_sample(step: Step, parameter: Instruction) -> bool:

@@ -89,7 +89,7 @@ def _reads(step: Step, groups: Iterable[Group]) -> dict[Group, str]:
         taken = (o for i in group.instructions for o in i.operands)
         names = [step.argument(o) for o in taken if o.opcode == "parameter"]
         own = [n.partition(":")[2] for n in names if n.startswith("variable:")]
-        own += [reads[g] for g in group.inputs if g in reads and not g.streams]
+        own += [reads[g] for g in group.inputs if g in reads and g.waits]
         if own:
             reads[group] = own[0]
     return reads
