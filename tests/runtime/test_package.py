@@ -43,6 +43,8 @@ def test_keras_2_is_chosen_before_or_after_tensorflow_is_imported():
     for code in (
         f"import wafer_runtime; import tensorflow as tf; {check}",
         f"import tensorflow as tf; import wafer_runtime; {check}",
+        "import wafer_runtime; from tensorflow.keras.layers import Dense; "
+        "import wafer_runtime.estimator",
     ):
         assert run(code).returncode == 0
 

@@ -1,4 +1,4 @@
-"""The `wafer` command: the kernel library, a project's model, and the placer."""
+"""The `wafer` command: kernel library, a project's model, placer, old scripts."""
 
 import argparse
 import os
@@ -90,6 +90,12 @@ def _output(name: str, suffixes: Collection[str]) -> Path:
     return path
 
 
+def _exec(args: argparse.Namespace) -> None:
+    from wafer_runtime.compat.script import run_script
+
+    run_script(args.script, args.args)
+
+
 def _compiled(args: argparse.Namespace) -> "Compiled":
     """The project of this folder, compiled up to kernel matching, or from the cache."""
     missing = [name for name in ("model.py", "data.py") if not Path(name).exists()]
@@ -152,6 +158,10 @@ def _parser() -> argparse.ArgumentParser:
                           help="a model_dir, or a cs_<hash> in it")  # fmt: skip
     place = command("place", _place, "place the kernels of an ISPD 2020 .kgraph")
     _add_place_flags(place.add_argument)
+    script = command("exec", _exec, "run a script written for tf.estimator, as it is")
+    script.add_argument("script", metavar="SCRIPT.py")
+    script.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS",
+                        help="its own arguments")  # fmt: skip
     for made in (partition, graph):
         _add_project_flags(made)
     return parser

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from wafer_runtime.errors import KerasVersionError
 
-if not tf.keras.__name__.startswith("tf_keras"):
+# By a class, as `import tensorflow.keras` gives its modules other names.
+if not tf.keras.Model.__module__.startswith("tf_keras"):
     raise KerasVersionError(
         "tf.keras is Keras 3, whose layers do not work in Estimator graphs. Import "
         "wafer_runtime before the first use of tf.keras, or set TF_USE_LEGACY_KERAS=1 "
@@ -27,12 +28,17 @@ from wafer_runtime.estimator.early_stopping import (
 )
 from wafer_runtime.estimator.export import (
     ClassificationOutput,
-    FinalExporter,
     PredictOutput,
     RegressionOutput,
     ServingInputReceiver,
     build_parsing_serving_input_receiver_fn,
     build_raw_serving_input_receiver_fn,
+)
+from wafer_runtime.estimator.exporters import (
+    BestExporter,
+    Exporter,
+    FinalExporter,
+    LatestExporter,
 )
 from wafer_runtime.estimator.predict import save_predictions
 from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
@@ -62,6 +68,7 @@ StopAtStepHook = tf.compat.v1.train.StopAtStepHook
 SummarySaverHook = tf.compat.v1.train.SummarySaverHook
 
 __all__ = [
+    "BestExporter",
     "CSEstimatorSpec",
     "CSRunConfig",
     "CerebrasEstimator",
@@ -70,10 +77,12 @@ __all__ = [
     "ClassificationOutput",
     "EstimatorSpec",
     "EvalSpec",
+    "Exporter",
     "FeedFnHook",
     "FinalExporter",
     "FinalOpsHook",
     "GlobalStepWaiterHook",
+    "LatestExporter",
     "LoggingTensorHook",
     "ModeKeys",
     "NanTensorHook",

@@ -1,4 +1,4 @@
-"""SavedModels for serving, and the exporters of train_and_evaluate."""
+"""SavedModels for serving."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -128,31 +128,3 @@ def _copy_assets(exported: Path, assets: Mapping[str, str]) -> None:
         target = exported / "assets.extra" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         tf.io.gfile.copy(origin, str(target))
-
-
-class FinalExporter(NamedTuple):
-    """Exports once, after the last evaluation of train_and_evaluate."""
-
-    name: str
-    serving_input_receiver_fn: UserFn
-    assets_extra: dict[str, str] | None = None
-    as_text: bool = False
-
-    def export(
-        self,
-        estimator: Any,
-        export_path: str,
-        checkpoint_path: str,
-        eval_result: Mapping[str, Any],
-        is_the_final_export: bool,
-    ) -> str | None:
-        """The path of the SavedModel, or None when it is not the final evaluation."""
-        if not is_the_final_export:
-            return None
-        return estimator.export_saved_model(
-            export_path,
-            self.serving_input_receiver_fn,
-            assets_extra=self.assets_extra,
-            as_text=self.as_text,
-            checkpoint_path=checkpoint_path,
-        )

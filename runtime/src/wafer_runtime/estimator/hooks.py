@@ -6,6 +6,7 @@ other hook sees every step.
 """
 
 import contextlib
+import contextvars
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,6 +21,17 @@ log = logging.getLogger("wafer_runtime")
 
 NEVER = 2**62
 Hook = tf1.train.SessionRunHook
+_no_summaries = contextvars.ContextVar("_no_summaries", default=False)
+
+
+@contextlib.contextmanager
+def summaries_left_out() -> Iterator[None]:
+    """A context in which training writes none of the model's summaries."""
+    token = _no_summaries.set(True)
+    try:
+        yield
+    finally:
+        _no_summaries.reset(token)
 
 
 def next_wanted(hooks: Iterable[Any], step: int) -> int:
@@ -104,7 +116,7 @@ class SummaryHook(tf1.train.SessionRunHook):
     def __init__(
         self, every: int | None, step_after: Any, scaffold: Any, directory: str
     ):
-        self._every = Every(every)
+        self._every = Every(0 if _no_summaries.get() else every)
         self._step_after = step_after
         self._scaffold = scaffold
         self._directory = directory

@@ -1,5 +1,6 @@
 """RunConfig and CSRunConfig: how to run, apart from what to run."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -63,7 +64,18 @@ class RunConfig:
             changes.setdefault(secs, None)
         if changes.get(secs) is not None:
             changes.setdefault(steps, None)
-        return dataclasses.replace(self, **changes)
+        known = {field.name for field in dataclasses.fields(self) if field.init}
+        if unknown := sorted(set(changes) - known):
+            raise UsageError(
+                f"Replacing {', '.join(unknown)} is not supported; there are "
+                f"{', '.join(sorted(known))}"
+            )
+        # Not dataclasses.replace: a user's subclass may be made with other arguments.
+        new = copy.copy(self)
+        for name, value in changes.items():
+            new._set(name, value)
+        new._check()
+        return new
 
     def _settle_checkpoint_intervals(self) -> None:
         steps, secs = self.save_checkpoints_steps, self.save_checkpoints_secs
@@ -124,11 +136,17 @@ class RunConfig:
 class CSRunConfig(RunConfig):
     """RunConfig plus what a CS system needs.
 
-    cs_ip: its address, or `sim` for the simulated wafer. system_name, cs_config and
-    stack_params are accepted for code written for the vendor's stack.
+    cs_ip: its address, or `sim` for the simulated wafer, with or without a port.
+    system_name, cs_config and stack_params are accepted for code written for the
+    vendor's stack.
     """
 
     cs_ip: str | None = dataclasses.field(default=None, kw_only=True)
     system_name: str | None = dataclasses.field(default=None, kw_only=True)
     cs_config: Any = dataclasses.field(default=None, kw_only=True)
     stack_params: Any = dataclasses.field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cs_ip and self.cs_ip.partition(":")[0] == "sim":
+            self._set("cs_ip", "sim")

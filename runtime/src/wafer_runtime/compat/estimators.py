@@ -1,0 +1,103 @@
+"""The forms of `tf.estimator` that the driver itself has no use for."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from wafer_runtime.estimator import CerebrasEstimator, EstimatorSpec, RunConfig
+from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.contract import argument_names
+
+
+class Estimator(CerebrasEstimator):
+    """The driver, made with the arguments of `tf.estimator.Estimator`, in its order."""
+
+    def __init__(
+        self,
+        model_fn: UserFn,
+        model_dir: Any = None,
+        config: RunConfig | None = None,
+        params: Any = None,
+        warm_start_from: Any = None,
+    ):
+        super().__init__(model_fn, model_dir, None, config, params, warm_start_from)
+
+    def export_savedmodel(
+        self,
+        export_dir_base: str,
+        serving_input_receiver_fn: UserFn,
+        assets_extra: dict[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+    ) -> str:
+        """`export_saved_model`, by the name that it had in TensorFlow 1."""
+        return self.export_saved_model(
+            export_dir_base,
+            serving_input_receiver_fn,
+            assets_extra,
+            as_text,
+            checkpoint_path,
+        )
+
+
+class TaskType:
+    """The roles of a process in TF_CONFIG."""
+
+    MASTER = "master"
+    PS = "ps"
+    WORKER = "worker"
+    CHIEF = "chief"
+    EVALUATOR = "evaluator"
+
+
+class ArgSpec(NamedTuple):
+    """What `inspect.getargspec` returned until Python 3.10."""
+
+    args: list[str]
+    varargs: str | None
+    keywords: str | None
+    defaults: tuple[Any, ...] | None
+
+
+def getargspec(function: Callable[..., Any]) -> ArgSpec:
+    """The arguments of a function, or of a class by its `__new__` or `__init__`.
+
+    Raises ValueError for keyword-only arguments, which it could not express.
+    """
+    if inspect.isclass(function):
+        own_new = function.__new__ is not object.__new__
+        function = function.__new__ if own_new else function.__init__
+    spec = inspect.getfullargspec(function)
+    if spec.kwonlyargs:
+        raise ValueError(
+            f"{function!r} has keyword-only arguments ({', '.join(spec.kwonlyargs)}); "
+            "use inspect.signature()"
+        )
+    return ArgSpec(spec.args, spec.varargs, spec.varkw, spec.defaults)
+
+
+def add_metrics(
+    estimator: CerebrasEstimator, metric_fn: Callable[..., Mapping[str, Any]]
+) -> Estimator:
+    """An estimator like `estimator` whose evaluations have more metrics.
+
+    metric_fn: takes, by name, any of features, labels, predictions and config, and
+    returns `{name: (value, update_op)}`; a metric of the same name is replaced.
+    """
+    wanted = argument_names(metric_fn)
+
+    def model_fn(
+        features: Any, labels: Any, mode: str, params: Any, config: Any
+    ) -> EstimatorSpec:
+        given = {"labels": labels, "mode": mode, "params": params, "config": config}
+        taken = argument_names(estimator.model_fn)
+        spec = estimator.model_fn(
+            features=features, **{k: v for k, v in given.items() if k in taken}
+        )
+        if mode != "eval":
+            return spec
+        known = given | {"features": features, "predictions": spec.predictions}
+        added = metric_fn(**{name: known[name] for name in wanted})
+        return spec._replace(eval_metric_ops=dict(spec.eval_metric_ops) | dict(added))
+
+    return Estimator(model_fn, estimator.model_dir, estimator.config, estimator.params)
