@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 from types import ModuleType
 from typing import Any
 
-from wafer_runtime.compat import table
+from wafer_runtime.compat import keras_layers, table
 from wafer_runtime.errors import did_you_mean
 
 
@@ -74,17 +74,6 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         )
 
 
-class Assignable:
-    """A property that an instance may shadow by setting it, as a plain attribute."""
-
-    def __init__(self, original: property):
-        self._original = original
-        self.__doc__ = original.__doc__
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else self._original.__get__(instance, owner)
-
-
 def lend_all() -> None:
     """Provide everything in `table`, once."""
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
@@ -92,10 +81,7 @@ def lend_all() -> None:
     sys.meta_path.append(Finder())
     for row in table.ATTRIBUTES:
         lend(resolve_name(row.module), row.leads_to())
-    for row in table.ASSIGNABLE:
-        owner = resolve_name(row.module)
-        for name in row.leads_to():
-            setattr(owner, name, Assignable(vars(owner)[name]))
+    keras_layers.lend_old_forms()
 
 
 def lend(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import tensorflow as tf
+from tf_keras.src.mixed_precision import loss_scale_optimizer
 
 from wafer_runtime.errors import UsageError
 
@@ -18,7 +19,7 @@ class Policy(tf.keras.mixed_precision.Policy):
         self.loss_scale = None if loss_scale == "auto" else loss_scale
 
 
-class LossScaleOptimizer(tf.keras.mixed_precision.LossScaleOptimizer):
+class LossScaleOptimizer(loss_scale_optimizer.LossScaleOptimizer):
     """A Keras optimizer with loss scaling, made from `loss_scale` as it was.
 
     loss_scale: a number, "dynamic", or a FixedLossScale or DynamicLossScale.

@@ -35,7 +35,8 @@ def run_script(script: str, args: Sequence[str]) -> None:
     except WaferError:
         raise
     except Exception as error:
-        sys.excepthook(type(error), error, _from(code, error.__traceback__))
+        error.__traceback__ = _from(code, error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         raise SystemExit(1) from None
 
 

@@ -1,9 +1,12 @@
 """What old code may ask for: the name, where it leads, and since when it is gone.
 
 A row of `MODULES` is a module that no longer exists; a row of `ATTRIBUTES` is one that
-exists and has lost names; a row of `ASSIGNABLE` is a class whose attributes could be
-set. Names are separated by spaces; `old=new` is one that is called `new` where it
-leads. All of it is resolved when it is asked for, and not before.
+exists and has lost names. Names are separated by spaces; `old=new` is one that is
+called `new` where it leads. These are resolved when they are asked for, and not before.
+
+A row of `ASSIGNABLE` is a class whose attributes could be set, one of `WITHOUT_GROUPS`
+has layers that got an argument before others, and one of `REPLACED` names what
+TensorFlow keeps a copy of, for itself, that does not go with tf.keras any more.
 """
 
 from typing import NamedTuple
@@ -26,6 +29,7 @@ class Row(NamedTuple):
 
 
 _TF_2_16 = "TensorFlow 2.16"
+_NO_DEPENDENCY = "TensorFlow 2.11, which ceased to bring it along"
 _NEVER_PUBLIC = "never published: the vendor's container only"
 
 _DRIVER = "wafer_runtime.estimator"
@@ -175,6 +179,22 @@ MODULES = [
         "TensorFlow 2.7",
         {_LOSS_SCALE: _SCALES},
     ),
+    Row(
+        "keras_preprocessing.text",
+        _NO_DEPENDENCY,
+        {
+            "tensorflow.keras.preprocessing.text": "Tokenizer hashing_trick one_hot "
+            "text_to_word_sequence tokenizer_from_json"
+        },
+    ),
+    Row(
+        "keras_preprocessing.sequence",
+        _NO_DEPENDENCY,
+        {
+            "tensorflow.keras.preprocessing.sequence": "TimeseriesGenerator "
+            "make_sampling_table pad_sequences skipgrams"
+        },
+    ),
     *_vendor_rows(),
 ]
 
@@ -218,5 +238,29 @@ ASSIGNABLE = [
         "tensorflow.keras.layers.Layer",
         "TensorFlow 2.4",
         {"": "compute_dtype dtype_policy variable_dtype"},
+    ),
+]
+
+WITHOUT_GROUPS = [
+    Row(
+        "tensorflow.keras.layers",
+        "TensorFlow 2.3",
+        {"tensorflow.keras.layers": "Conv1D Conv2D Conv3D"},
+    ),
+]
+
+REPLACED = [
+    Row(
+        "tensorflow.python.keras.layers",
+        "TensorFlow 2.6",
+        {
+            "tensorflow.keras.layers": "Activation Add Average AveragePooling2D "
+            "BatchNormalization Concatenate Conv1D Conv2D Conv2DTranspose Conv3D Dense "
+            "DepthwiseConv2D Dot Dropout Embedding Flatten GRU GlobalAveragePooling2D "
+            "GlobalMaxPooling2D InputLayer LSTM Lambda Layer LayerNormalization "
+            "LeakyReLU MaxPooling2D Maximum Multiply PReLU Permute ReLU RepeatVector "
+            "Reshape SeparableConv2D Softmax Subtract UpSampling2D ZeroPadding2D add "
+            "average concatenate dot maximum multiply subtract"
+        },
     ),
 ]

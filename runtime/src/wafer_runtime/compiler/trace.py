@@ -90,7 +90,8 @@ def trace(
     if spec.mode == "infer":
         outputs = _named("predictions", spec.predictions)
     if isinstance(spec.host_call, tuple | list):
-        tensors = map(tf.convert_to_tensor, spec.host_call[1])
+        given = [t for t in tf.nest.flatten(spec.host_call[1]) if t is not None]
+        tensors = map(tf.convert_to_tensor, given)
         outputs |= {f"host_call/{i}": t for i, t in enumerate(tensors)}
     return Traced(
         graph=tf1.get_default_graph(),

@@ -168,13 +168,14 @@ def _check_host_call(where: str, fields: dict[str, Any]) -> Any:
         and len(host_call) == 2
         and callable(host_call[0])
         and isinstance(host_call[1], list | tuple)
-        and all(tf.is_tensor(t) for t in host_call[1])
+        and all(tf.is_tensor(t) or t is None for t in tf.nest.flatten(host_call[1]))
     ):
         return host_call
     raise _broken(
         where,
         f"host_call is {host_call!r}; wanted {_METRIC_FORM}, or (function, [tensors]) "
-        "where function(*tensors) returns such a dict",
+        "where function(*tensors) returns such a dict; a tensor may be a dict or tuple "
+        "of some",
     )
 
 
