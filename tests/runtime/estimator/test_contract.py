@@ -286,6 +286,18 @@ def test_wrong_input_names_the_input_fn(tmp_path, case):
         run(tmp_path, toy.model_fn_without_params, input_fn=input_fn)
 
 
+def test_features_and_labels_may_be_tuples(tmp_path):
+    def input_fn():
+        data = ((toy.X, toy.X), (toy.Y, toy.Y))
+        return tf.data.Dataset.from_tensor_slices(data).batch(32, drop_remainder=True)
+
+    def model_fn(features, labels, mode):
+        return toy.model_fn(features[0] + features[1], labels[1], mode, {})
+
+    run(tmp_path, model_fn, input_fn=input_fn)
+    toy.estimator(tmp_path, model=model_fn).compile(input_fn, validate_only=True)
+
+
 def test_features_may_be_nested_dicts(tmp_path):
     def input_fn():
         features = {"left": toy.X, "right": {"a": toy.X, "b": toy.X}}

@@ -31,6 +31,12 @@ def test_checkpoints_are_saved_every_ten_minutes_unless_told_otherwise():
         ),
         ({"save_summary_steps": -1}, "save_summary_steps is -1; it must be 0 or more"),
         ({"train_distribute": object()}, "train_distribute is set, but this driver"),
+        ({"model_dir": ""}, "model_dir is ''; it must be a path that is not empty"),
+        ({"session_config": {}}, "session_config is {}; it must be a ConfigProto"),
+        ({"tf_random_seed": 1.5}, "tf_random_seed is 1.5; it must be a whole number"),
+        ({"keep_checkpoint_every_n_hours": 0}, "_hours is 0; it must be above 0"),
+        ({"device_fn": "/gpu:0"}, "device_fn is '/gpu:0'; it must be a function"),
+        ({"protocol": "http"}, "protocol is 'http'; it must be grpc or"),
     ],
 )
 def test_senseless_settings_are_refused(given, message):
@@ -46,9 +52,58 @@ def test_replace_keeps_the_rest_and_the_kind():
     assert config.model_dir is None
 
 
+def test_replace_works_for_a_subclass_made_with_other_arguments():
+    class Own(RunConfig):
+        def __init__(self, where):
+            super().__init__(model_dir=where)
+
+        @property
+        def is_chief(self):
+            return "mine"
+
+    changed = Own("a").replace(model_dir="b")
+    assert (type(changed), changed.model_dir, changed.is_chief) == (Own, "b", "mine")
+    with pytest.raises(UsageError, match=r"Replacing where is not supported; there"):
+        changed.replace(where="c")
+
+
 def test_alone_a_process_is_the_chief():
-    assert RunConfig().is_chief
-    assert RunConfig().task_id == 0
+    config = RunConfig()
+    assert config.is_chief
+    assert (config.task_type, config.task_id) == ("worker", 0)
+    assert (config.num_ps_replicas, config.num_worker_replicas) == (0, 1)
+    assert (config.master, config.evaluation_master) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "global_id"),
+    [("chief", 0, 0), ("worker", 1, 2), ("ps", 0, 4), ("ps", 1, 5)],
+)
+def test_every_process_of_a_cluster_has_a_number(monkeypatch, kind, index, global_id):
+    cluster = {
+        "chief": ["a:1"],
+        "ps": ["p:1", "q:1"],
+        "worker": ["b:1", "c:1", "d:1"],
+    }
+    task = {"type": kind, "index": index}
+    content = {"cluster": cluster, "task": task, "service": {"k": 1}, "model_dir": "m"}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    config = RunConfig()
+    assert config.global_id_in_cluster == global_id
+    assert config.master == f"grpc://{cluster[kind][index]}"
+    assert (config.num_ps_replicas, config.num_worker_replicas) == (2, 4)
+    assert (config.service, config.model_dir) == ({"k": 1}, "m")
+    with pytest.raises(UsageError, match="that of TF_CONFIG is 'm'; give one"):
+        RunConfig(model_dir="other")
+
+
+def test_an_evaluator_is_outside_of_the_cluster(monkeypatch):
+    content = {"cluster": {"chief": ["a:1"]}, "task": {"type": "evaluator", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    config = RunConfig()
+    assert not config.is_chief
+    assert config.cluster_spec.as_dict() == {}
+    assert config.global_id_in_cluster is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +122,18 @@ def test_tf_config_says_which_process_this_is(monkeypatch, task, is_chief):
     assert config.cluster_spec.as_dict() == cluster
 
 
-@pytest.mark.parametrize("text", ["[1]", '{"task": {"index": "x"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        '{"task": {"index": "x"}}',
+        '{"task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"chief": ["a:1"]}}',
+        '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 1}}',
+        '{"cluster": {"chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"service": 3}',
+    ],
+)
 def test_a_senseless_tf_config_is_shown_with_what_was_wanted(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match=r'TF_CONFIG should be {"cluster": {"chief"'):
@@ -76,7 +142,7 @@ def test_a_senseless_tf_config_is_shown_with_what_was_wanted(monkeypatch, text):
 
 def test_a_cluster_without_a_chief_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["b:1"]}}')
-    with pytest.raises(UsageError, match='names a cluster without a "chief"'):
+    with pytest.raises(UsageError, match='a cluster has one "chief"'):
         RunConfig()
 
 

@@ -8,6 +8,8 @@ from wafer_runtime.estimator import CerebrasEstimator, EstimatorSpec, RunConfig
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import argument_names
 
+LOSS_METRIC_KEY = "loss"
+
 
 class Estimator(CerebrasEstimator):
     """The driver, made with the arguments of `tf.estimator.Estimator`, in its order."""

@@ -84,7 +84,8 @@ def _estimator_sources(package: str, gone_since: str) -> list[Row]:
         "early_stopping": {_DRIVER: f"read_eval_metrics {_EARLY_STOPPING}"},
         "estimator": {
             _OLD_FORMS: "Estimator EstimatorV2=Estimator",
-            _DRIVER: "WarmStartSettings",
+            _DRIVER: "WarmStartSettings "
+            "_load_global_step_from_checkpoint_dir=latest_global_step",
             _V1_TRAIN: "VocabInfo",
         },
         "estimator_lib": _ESTIMATOR,
@@ -99,7 +100,11 @@ def _estimator_sources(package: str, gone_since: str) -> list[Row]:
         "inputs.numpy_io": {_INPUTS: "numpy_input_fn"},
         "inputs.pandas_io": {_INPUTS: "pandas_input_fn"},
         "mode_keys": {_DRIVER: "ModeKeys"},
-        "model_fn": {_DRIVER: "EstimatorSpec ModeKeys", _EXPORT_OUTPUT: "ExportOutput"},
+        "model_fn": {
+            _DRIVER: "EstimatorSpec ModeKeys",
+            _OLD_FORMS: "LOSS_METRIC_KEY",
+            _EXPORT_OUTPUT: "ExportOutput",
+        },
         "run_config": {_DRIVER: "RunConfig", _OLD_FORMS: "TaskType"},
         "training": {_DRIVER: _TRAINING},
     }

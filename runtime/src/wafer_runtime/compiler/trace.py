@@ -108,7 +108,9 @@ def trace(
 
 
 def _named(name: str, value: Any) -> dict[str, Any]:
-    """The tensors of a (nested) dict by their path in it."""
+    """The tensors of (nested) dicts and tuples by their path in them."""
+    if isinstance(value, tuple):
+        value = dict(enumerate(value))
     if isinstance(value, Mapping):
         found: dict[str, Any] = {}
         for key, item in value.items():

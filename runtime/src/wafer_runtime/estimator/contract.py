@@ -69,7 +69,7 @@ def host_metrics(spec: Any) -> Mapping[str, Any]:
 
 
 def check_features(where: str, features: Any, labels: Any) -> None:
-    """Features and labels are tensors, or (nested) dicts of tensors."""
+    """Features and labels are tensors, or (nested) dicts and tuples of tensors."""
     if features is None:
         raise _broken_input(
             where, "features are None; wanted a tensor or a dict of tensors"
@@ -83,6 +83,9 @@ def _check_structure(where: str, name: str, value: Any) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             _check_structure(where, f"{name}[{key!r}]", item)
+    elif isinstance(value, tuple):
+        for i, item in enumerate(value):
+            _check_structure(where, f"{name}[{i}]", item)
     elif not tf.is_tensor(value):
         raise _broken_input(
             where,

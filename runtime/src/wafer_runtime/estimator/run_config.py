@@ -2,17 +2,18 @@
 
 import copy
 import dataclasses
-import json
 import os
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.errors import UsageError
+from wafer_runtime.estimator.cluster import task_from_environment
 
 _DEFAULT_SAVE_SECS = 600
-_CHIEFS = {"chief", "master"}
+_SessionConfig = tf1.ConfigProto
 _UNSET: Any = object()
 
 
@@ -25,9 +26,9 @@ class RunConfig:
     None: never). `keep_checkpoint_max` 0 or None keeps all. `tf_random_seed` makes two
     runs on CPU give the same numbers, of TensorFlow's operations and Keras's
     initializers (a model's own use of Python's or numpy's random is its own to seed).
-    `TF_CONFIG` in the environment sets `cluster_spec`, `task_type`, `task_id` and
-    `is_chief`. `protocol`, `experimental_max_worker_delay_secs` and
-    `session_creation_timeout_secs` are accepted; one machine has no use for them.
+    `TF_CONFIG` in the environment sets `cluster_spec` and what follows it.
+    `protocol`, `experimental_max_worker_delay_secs` and `session_creation_timeout_secs`
+    are accepted; one machine has no use for them.
     """
 
     model_dir: str | None = None
@@ -51,11 +52,27 @@ class RunConfig:
     task_type: str = dataclasses.field(init=False)
     task_id: int = dataclasses.field(init=False)
     is_chief: bool = dataclasses.field(init=False)
+    master: str = dataclasses.field(init=False)
+    evaluation_master: str = dataclasses.field(init=False)
+    num_ps_replicas: int = dataclasses.field(init=False)
+    num_worker_replicas: int = dataclasses.field(init=False)
+    global_id_in_cluster: int | None = dataclasses.field(init=False)
+    service: dict[str, Any] | None = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         self._settle_checkpoint_intervals()
+        task = task_from_environment()
+        if self.model_dir is None:
+            self._set("model_dir", task.model_dir)
+        elif task.model_dir not in (None, os.fspath(self.model_dir)):
+            raise UsageError(
+                f"model_dir is {os.fspath(self.model_dir)!r} and that of TF_CONFIG is "
+                f"{task.model_dir!r}; give one of them"
+            )
+        for name, value in task._asdict().items():
+            if name != "model_dir":
+                self._set(name, value)
         self._check()
-        self._read_tf_config()
 
     def replace(self, **changes: Any) -> "RunConfig":
         """A copy with other values."""
@@ -101,35 +118,34 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise UsageError(f"{name} is {value}; it must be 0 or more")
+        self._check_kinds()
         for name in ("train_distribute", "eval_distribute", "experimental_distribute"):
             if getattr(self, name) is not None:
                 raise UsageError(
                     f"{name} is set, but this driver runs on one machine; leave it None"
                 )
 
-    def _read_tf_config(self) -> None:
-        text = os.environ.get("TF_CONFIG") or "{}"
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"TF_CONFIG is not valid JSON ({error}): {text}") from None
-        try:
-            cluster = content.get("cluster") or {}
-            task = content.get("task") or {}
-            self._set("cluster_spec", tf.train.ClusterSpec(cluster))
-            self._set("task_type", task.get("type", "worker"))
-            self._set("task_id", int(task.get("index", 0)))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UsageError(
-                'TF_CONFIG should be {"cluster": {"chief": [...]}, "task": {"type": '
-                f'"chief", "index": 0}}}} ({error}): {text}'
-            ) from None
-        if cluster and not _CHIEFS & set(cluster):
-            raise UsageError(f'TF_CONFIG names a cluster without a "chief": {text}')
-        self._set("is_chief", not cluster or self.task_type in _CHIEFS)
+    def _check_kinds(self) -> None:
+        wanted: dict[str, tuple[str, Callable[[Any], bool]]] = {
+            "model_dir": ("a path that is not empty", lambda x: os.fspath(x) != ""),
+            "session_config": (
+                "a ConfigProto",
+                lambda x: isinstance(x, _SessionConfig),
+            ),
+            "tf_random_seed": ("a whole number", lambda x: isinstance(x, Integral)),
+            "keep_checkpoint_every_n_hours": ("above 0", lambda x: x > 0),
+            "session_creation_timeout_secs": ("above 0", lambda x: x > 0),
+            "device_fn": ("a function of an operation, op", callable),
+            "protocol": ("grpc or grpc+verbs", lambda x: x in ("grpc", "grpc+verbs")),
+        }
+        for name, (kind, is_it) in wanted.items():
+            value = getattr(self, name)
+            if value is not None and not is_it(value):
+                raise UsageError(f"{name} is {value!r}; it must be {kind}")
 
     def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+        # Past what is frozen, and past a property of that name in a user's subclass.
+        vars(self)[name] = value
 
 
 @dataclasses.dataclass(frozen=True)
