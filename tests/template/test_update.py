@@ -134,6 +134,17 @@ def test_a_changed_answer(project, fresh, read, kept, answers, changed):
         assert after[name] == new[name], name
 
 
+def test_lines_added_to_gitignore_stay(project):
+    project.update("-d", "slurm=false")
+    ignored = project.path / ".gitignore"
+    ignored.write_text(ignored.read_text() + "my.txt\n")
+    project.commit()
+    project.update("-d", "slurm=true")
+    lines = ignored.read_text().splitlines()
+    assert {"slurm-*.out", "my.txt"} <= set(lines)
+    assert not any(line.startswith(("<<<<", ">>>>")) for line in lines)
+
+
 def test_a_changed_answer_and_the_files_for_it(project, fresh, read):
     wanted = [
         "model.py",

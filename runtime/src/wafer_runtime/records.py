@@ -134,7 +134,7 @@ class BadRecords:
         if not self._skip:
             raise BadRecordError(
                 f"{where}: {reason}. Correct or remove it, or set on_bad_record: skip"
-            ) from error
+            ) from None
         with self._lock:
             if where in self._told:  # in an earlier epoch
                 return

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
-from wafer_runtime.errors import ModelFnError, UsageError
+from wafer_runtime.errors import InputFnError, ModelFnError, UsageError
 from wafer_runtime.estimator import EstimatorSpec, SessionRunHook, save_predictions
 
 
@@ -97,7 +97,12 @@ def test_text_and_single_tensors_are_saved_too(tmp_path):
     assert np.load(path)["arr_0"]["t"].tolist() == [b"one", b"three"]
     save_predictions(path, [np.zeros(3), np.ones(3)])
     assert np.load(path)["arr_0"].shape == (2, 3)
-    assert save_predictions(path, []) == 0
+
+
+def test_a_dataset_without_a_batch_is_no_prediction(tmp_path):
+    with pytest.raises(InputFnError, match="The dataset gave no batch"):
+        save_predictions(tmp_path / "a.npz", [])
+    assert not list(tmp_path.iterdir())
 
 
 def test_prediction_of_a_single_batch_size_needs_no_labels(trained):

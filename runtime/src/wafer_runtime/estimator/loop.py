@@ -18,6 +18,10 @@ from wafer_runtime.estimator.steps import Result, Steps
 
 log = logging.getLogger("wafer_runtime")
 
+NO_BATCH = (
+    "The dataset gave no batch. With drop_remainder=True it needs at least batch_size "
+    "samples."
+)
 # A session call is kept about this long, so that signals and timers are heeded.
 _CALL_SECONDS = 0.5
 
@@ -109,10 +113,7 @@ def run_steps(
 
 def _at_the_end(step: int, start: int) -> int:
     if step == start:
-        raise InputFnError(
-            "The dataset gave no batch. With drop_remainder=True it needs at least "
-            "batch_size samples."
-        )
+        raise InputFnError(NO_BATCH)
     return step
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from wafer_runtime.errors import ModelFnError, did_you_mean
+from wafer_runtime.errors import InputFnError, ModelFnError, did_you_mean
 from wafer_runtime.estimator import checkpoints, sessions
 from wafer_runtime.estimator.calls import UserFn
+from wafer_runtime.estimator.loop import NO_BATCH
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import ModeKeys
 
@@ -39,9 +40,11 @@ def save_predictions(path: Path, predictions: Iterable[Any]) -> int:
 
     The file holds one array, `arr_0`, of shape [samples]: `arr_0[i]["name"]` is a
     sample's value and `arr_0["name"]` everybody's. Loading it needs no pickle. Text is
-    stored as numpy's bytes, which lose NULs at the end.
+    stored as numpy's bytes, which lose NULs at the end. Raises InputFnError without any.
     """
     samples = list(predictions)
+    if not samples:
+        raise InputFnError(NO_BATCH)
     table = _as_array(samples)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.{path.name}")
@@ -51,7 +54,7 @@ def save_predictions(path: Path, predictions: Iterable[Any]) -> int:
 
 
 def _as_array(samples: list[Any]) -> Any:
-    if not samples or not isinstance(samples[0], Mapping):
+    if not isinstance(samples[0], Mapping):
         return _column("predictions", samples)
     columns = {name: _column(name, [s[name] for s in samples]) for name in samples[0]}
     dtype = [(name, c.dtype, c.shape[1:]) for name, c in columns.items()]
