@@ -19,6 +19,8 @@ from wafer_runtime.system import System
 
 log = logging.getLogger("wafer_runtime")
 
+# Iterations. Small models are done long before the time is up.
+_PATIENCE = 4
 Stage = Callable[[str], AbstractContextManager[None]]
 
 
@@ -55,7 +57,9 @@ def make_plan(graph: KernelGraph, system: System, search: Search, stage: Stage) 
 
 
 def _place(task: placing.Task, search: Search) -> placing.Placement:
-    return place(task, search.seconds, search.seed, search.iterations)
+    return place(
+        task, search.seconds, search.seed, search.iterations, patience=_PATIENCE
+    )
 
 
 def _plan(

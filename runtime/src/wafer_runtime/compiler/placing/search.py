@@ -44,25 +44,30 @@ def place(
     seed: int = 0,
     iterations: int | None = None,
     progress: Progress = lambda iteration, objective: None,
+    patience: int | None = None,
 ) -> Placement:
     """Place the kernels of a task.
 
     iterations: how many to do, whatever time they take; without it, those that end
     within `seconds`, and at least one. The result depends on the task, the seed and the
     number of iterations only. progress: is told the iterations done and the objective,
-    infinite while nothing fits. Raises MappingError if the kernels do not fit.
+    infinite while nothing fits. patience: end after so many iterations that
+    found nothing better. Raises MappingError if the kernels do not fit.
     """
     deadline = time.monotonic() + seconds
     bound = area_bound(task)
     search = _Search(task, bound, seed)
-    done, last = 0, 0.0
+    done, last, stale = 0, 0.0, 0
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         while done < (iterations or 1) or (
-            iterations is None and time.monotonic() + last < deadline
+            iterations is None
+            and time.monotonic() + last < deadline
+            and stale != patience
         ):
-            started = time.monotonic()
+            started, before = time.monotonic(), _rank(search.best)
             search.step(threads)
             done += 1
+            stale = stale + 1 if _rank(search.best) == before else 0
             last = (time.monotonic() - started) * (done + 2) / (done + 1)
             progress(done, search.best.cost if search.best.excess == 0 else np.inf)
     if search.best.excess > 0 or search.best.cost == np.inf:
