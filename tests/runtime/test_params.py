@@ -93,7 +93,7 @@ def test_defaults_are_filled_in_and_the_model_section_is_left_alone(load):
         ("optimizer: {learning_rate: .inf}", "finite number (is inf)"),
         ("optimizer: {epsilon: .nan}", "finite number (is nan)"),
         ("optimizer: {epsilon: '1_0'}", "valid number (is '1_0')"),
-        ("runconfig: {system: wse9}", "not one of wse1, wse2, wse3 (is 'wse9')"),
+        ("runconfig: {system: wse9}", "wse2, wse3, and no .yaml file (is 'wse9')"),
         ("runconfig: {model_dir: ''}", "runconfig.model_dir: "),
         ("runconfig: {steps: 1, max_steps: 2}", "steps and max_steps are both set"),
         ("runconfig: {tf_random_seed: -1}", "greater than or equal to 0 (is -1)"),

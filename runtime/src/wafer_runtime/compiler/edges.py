@@ -34,6 +34,7 @@ def edges_of(
             dtype=tensor.tf_dtype,
             bytes=share(tensor.bytes, batch),
             gradient_bytes=share(gradient, batch),
+            per_batch=not is_batched,
         )
 
     forth, back = _directed(step, owners, names)

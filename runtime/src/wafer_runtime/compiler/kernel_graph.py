@@ -69,9 +69,9 @@ class Edge:
     """A tensor on its way from kernel to kernel, or from or to the host.
 
     shape: of one sample. bytes: for one sample. gradient_bytes: what comes back from
-    target to source, for one sample. What travels once a batch, such as a weight that
-    both kernels use and its gradient, has its whole shape and a sample's share of the
-    bytes.
+    target to source, for one sample. per_batch: whether it travels once a batch, as
+    a weight does that both kernels use, and its gradient: it has its whole shape and a
+    sample's share of the bytes.
     """
 
     source: str
@@ -81,6 +81,7 @@ class Edge:
     dtype: str
     bytes: int
     gradient_bytes: int
+    per_batch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

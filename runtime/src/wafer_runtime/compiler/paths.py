@@ -8,6 +8,7 @@ import numpy as np
 DIRECTIONS = "EWNS"
 _TURNS = 4  # places to turn at that are tried, beside those at the ends
 _BEYOND = 40  # PEs
+_PRICE = 200  # hops for a link that is twice as busy as it may be
 _GOLDEN = (5**0.5 - 1) / 2  # its multiples spread evenly over 0 to 1
 
 
@@ -37,12 +38,13 @@ jit = numba.njit(cache=True, nogil=True)
 def best_path(ends: Any, part: int, number: int, ids: Any, state: Any) -> Any:
     """The corners of the best path, which is entered into `state`; -1 if there is none.
 
-    ends: int64 [2, PEs, 2], of the source's and of the target's port. ids: int64 [3],
-    of the sender, the tensor, and the tensor with its target. number: of the part; each
+    ends: int64 [2, PEs, 2], of the source's and of the target's port. ids: int64 [4],
+    of the sender, the tensor, the tensor with its target, and the cycles of a sample,
+    which links may be busy for. number: of the part; each
     tries other turns. Returns int64 [8].
     """
     best = np.full(8, -1)
-    least = (np.iinfo(np.int64).max, np.iinfo(np.int64).max)
+    least = (np.inf, np.inf)
     trial = np.empty(8, np.int64)
     limits = state.colors.shape[::-1]
     for a in range(ends.shape[1]):
@@ -55,13 +57,12 @@ def best_path(ends: Any, part: int, number: int, ids: Any, state: Any) -> Any:
                     turn = _turn(low, high, i, number, limits[axis])
                     trial[2 + axis], trial[3 - axis] = turn, trial[1 - axis]
                     trial[4 + axis], trial[5 - axis] = turn, trial[7 - axis]
-                    load = _walk(trial, part, ids, state, False, least[0])
-                    length = _length(trial)
-                    if load >= 0 and (load, length) < least:
-                        least = (load, length)
+                    cost = _walk(trial, part, ids, state, False, least)
+                    if cost[0] >= 0 and cost < least:
+                        least = cost
                         best[:] = trial
     if best[0] >= 0:
-        _walk(best, part, ids, state, True, least[0])
+        _walk(best, part, ids, state, True, (np.inf, np.inf))
     return best
 
 
@@ -78,33 +79,27 @@ def _turn(low: int, high: int, i: int, number: int, limit: int) -> int:
 
 
 @jit
-def _length(path: Any) -> int:
-    hops = 0
-    for i in range(6):
-        hops += abs(path[i + 2] - path[i])
-    return hops
+def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool, limit: Any) -> Any:
+    """The load of a path's busiest link with a part on it, and the path's cost.
 
-
-@jit
-def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool, limit: int) -> int:
-    """The load of a path's busiest link with this part on it; -1 if a color lacks.
-
-    Above the limit it may be any load that is.
+    -1 if a color lacks. Beyond the first of `limit`, any load beyond it.
     """
     x, y = path[0], path[1]
-    most = 0
+    cost, most = 0.0, 0
     for corner in range(2, 8, 2):
         goal_x, goal_y = path[corner], path[corner + 1]
         while x != goal_x or y != goal_y:
             if not _takes_color(y, x, ids[0], state, enter):
-                return -1
+                return -1.0, cost
             direction = _direction(x, y, goal_x, goal_y)
-            most = max(most, _loaded(direction, y, x, part, ids, state, enter))
-            if most > limit and not enter:
-                return most
+            load = _loaded(direction, y, x, part, ids, state, enter)
+            cost += 1 + _PRICE * max(0.0, load / ids[3] - 1)
+            most = max(most, load)
+            if most > limit[0]:
+                return most, cost
             x += (direction == 0) - (direction == 1)
             y += (direction == 2) - (direction == 3)
-    return most if _takes_color(y, x, ids[0], state, enter) else -1
+    return most if _takes_color(y, x, ids[0], state, enter) else -1.0, cost
 
 
 @jit

@@ -6,12 +6,12 @@ more than there are ports and so large that a link takes two of them, and each p
 takes a path of its own with two turns: along x, y, x or along y, x, y. The host is at
 the west edge for what it sends and at the east edge for what it receives. Paths are
 chosen one by one, those of heavy senders first: of some PEs of each port and some
-places to turn at, those whose busiest link is least busy, then the shortest; never
-through a PE whose router has no color left. Then all are chosen anew, with links that
-were too busy counted as busier, and the best round is taken (L. McMurchie and C.
-Ebeling, PathFinder, 1995). A part that goes to several kernels loads a link once:
-routers multicast. Different tensors of one sender share a color: switches turn it from
-target to target.
+places to turn at, those whose busiest link is least busy, then those with the fewest
+hops and links too busy; never through a PE whose router has no color left. Then all are
+chosen anew, with links that were too busy counted as busier, and the best round is
+taken (L. McMurchie and C. Ebeling, PathFinder, 1995). A part that goes to several
+kernels loads a link once: routers multicast. Different tensors of one sender share a
+color: switches turn it from target to target.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ from wafer_runtime.system import System
 _OWN_COLORS = 6
 _ROWS = 2  # of a group, likewise
 _PARTS_OF_A_LINK = 2
-_ROUNDS = 4
+_ROUNDS = 5
 _Port = list[tuple[int, int]]
 
 
@@ -42,6 +42,7 @@ class _Flow(NamedTuple):
     tensor: str
     is_gradient: bool
     wavelets: int
+    per_batch: bool
 
 
 def route(
@@ -69,7 +70,7 @@ def route(
 
 def _route(flow: _Flow, paths: Any, load: Any) -> Route:
     cycles = int(busiest_on(paths, load))
-    return Route(*flow, cycles, tuple(map(tuple, paths.tolist())))
+    return Route(*flow[:5], cycles, tuple(map(tuple, paths.tolist())))
 
 
 def _nothing_routed(
@@ -106,7 +107,7 @@ def _round(
         sender = senders.setdefault(flow.source, len(senders) + 1)
         tensor = tensors.setdefault((flow.source, *flow[2:4]), len(tensors) + 1)
         parts = -(-flow.wavelets * _PARTS_OF_A_LINK // cycles)
-        ids = np.array((sender, tensor, step))
+        ids = np.array((sender, tensor, step, cycles))
         yield flow, _paths(flow, parts, places, state, ids)
 
 
@@ -116,10 +117,11 @@ def _flows(graph: KernelGraph, wavelet_bytes: int) -> list[_Flow]:
     for e in graph.edges:
         forward = -(-e.bytes // wavelet_bytes)
         back = -(-e.gradient_bytes // wavelet_bytes)
+        once = e.per_batch
         if forward:
-            flows.append(_Flow(e.source, e.target, e.tensor, False, forward))
+            flows.append(_Flow(e.source, e.target, e.tensor, False, forward, once))
         if back:
-            flows.append(_Flow(e.target, e.source, e.tensor, True, back))
+            flows.append(_Flow(e.target, e.source, e.tensor, True, back, once))
     heaviest: dict[str, int] = {}
     for flow in flows:
         heaviest[flow.source] = max(heaviest.get(flow.source, 0), flow.wavelets)
@@ -133,13 +135,13 @@ def _paths(
     state: State,
     ids: Any,
 ) -> Any:
+    height, width = state.colors.shape
     sources, targets = (
-        ports(places[name]) if name != HOST else []
+        ports(places[name], flow.per_batch) if name != HOST else []
         for name in (flow.source, flow.target)
     )
-    east = state.colors.shape[1] - 1
-    sources = sources or [[(0, y) for _, y in port] for port in targets]
-    targets = targets or [[(east, y) for _, y in port] for port in sources]
+    sources = sources or _edge(targets, 0, height)
+    targets = targets or _edge(sources, width - 1, height)
     count = min(max(len(sources), len(targets)), most_parts)
     part = -(-flow.wavelets // count)
     paths = []
@@ -157,9 +159,20 @@ def _middle(found: list[_Port], i: int, count: int) -> _Port:
     return found[int((i + 0.5) * len(found) / count)]
 
 
-def ports(kernel: PlacedKernel) -> list[_Port]:
-    """For each group of a kernel, the PEs where data can enter or leave."""
-    groups = kernel.h * kernel.w
+def _edge(inner: list[_Port], x: int, height: int) -> list[_Port]:
+    """For each port the PEs at the edge of the fabric, each in a row of its own."""
+    middle = sum(port[0][1] for port in inner) // len(inner)
+    lowest = max(0, min(middle - len(inner) // 2, height - len(inner)))
+    rows = (min(lowest + i, height - 1) for i in range(len(inner)))
+    return [[(x, row)] * len(port) for row, port in zip(rows, inner, strict=True)]
+
+
+def ports(kernel: PlacedKernel, per_batch: bool = False) -> list[_Port]:
+    """For each group of a kernel, the PEs where data can enter or leave.
+
+    per_batch: for what comes once a batch, each row of PEs that has inputs is one.
+    """
+    groups = kernel.h * kernel.w * (kernel.c if per_batch else 1)
     x, y, width, height = kernel.x, kernel.y, kernel.width, kernel.height
     found = []
     for i in range(groups):

@@ -66,6 +66,7 @@ def spread_of(
         passes=passes,
         operations=kernel.operations / graph.batch_size,
         transfer_bytes=transfer_bytes(graph, kernel),
+        weight_transfer_bytes=weight_transfer_bytes(graph, kernel),
         sum_rows=float(sizes.products),
         weight_words=in_place / WORD_BYTES,
         weight_rows=sizes.rows if sizes.bilinear else 1,
@@ -100,13 +101,24 @@ def transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:
 
     A tensor enters or leaves on one side; of several, the two sides have half each.
     """
-    before = [e for e in graph.edges if e.target == kernel.name]
-    after = [e for e in graph.edges if e.source == kernel.name]
+    edges = [e for e in graph.edges if not e.per_batch]
+    before = [e for e in edges if e.target == kernel.name]
+    after = [e for e in edges if e.source == kernel.name]
     given = {e.tensor: e.bytes for e in after}
     entering = [*(e.bytes for e in before), *(e.gradient_bytes for e in after)]
     leaving = [*given.values(), *(e.gradient_bytes for e in before)]
     sides = (max(max(way, default=0), -(-sum(way) // 2)) for way in (entering, leaving))
     return max(sides)
+
+
+def weight_transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:
+    """A sample's share of the bytes that pass a kernel once a batch, one way."""
+    edges = [e for e in graph.edges if e.per_batch]
+    before = [e for e in edges if e.target == kernel.name]
+    after = [e for e in edges if e.source == kernel.name]
+    entering = sum(e.bytes for e in before) + sum(e.gradient_bytes for e in after)
+    leaving = sum(e.bytes for e in after) + sum(e.gradient_bytes for e in before)
+    return max(entering, leaving)
 
 
 def in_flight(graph: KernelGraph) -> dict[str, int]:

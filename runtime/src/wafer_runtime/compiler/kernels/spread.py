@@ -69,8 +69,10 @@ class Spread(NamedTuple):
     for one of outputs. work: products, in units of the sizes' (1; 0 for a kernel
     without any). passes: forward, gradient of inputs and of weights; 1 where there is
     such a pass. operations: other arithmetic results. transfer_bytes: that pass the
-    ports on the busiest side. sum_rows: rows of a group beside those of its inputs.
-    weight_words: 16-bit words for each weight; weight_rows: rows of positions, each
+    ports on the busiest side. weight_transfer_bytes: that pass once a batch, a sample's
+    share; every row of PEs has a port for them. sum_rows: rows of a group beside those
+    of its inputs. weight_words: 16-bit words for each weight;
+    weight_rows: rows of positions, each
     with weights of its own, or 1. held_words: words that are spread evenly.
     memory_limit_words: of a PE.
     """
@@ -85,6 +87,7 @@ class Spread(NamedTuple):
     passes: tuple[float, float, float]
     operations: float
     transfer_bytes: float
+    weight_transfer_bytes: float
     sum_rows: float
     weight_words: float
     weight_rows: float
@@ -109,7 +112,8 @@ class Spread(NamedTuple):
 
     def transfer_cycles(self, execution: Execution) -> float:
         """Cycles that a sample's data take at the busiest port."""
-        return float(_transfer(self, execution.h, execution.w))
+        e = execution
+        return float(_transfer(self, e.h, e.w, e.c[0]))
 
     @property
     def slowest_cycles(self) -> float:
@@ -207,14 +211,15 @@ def _compute(s: Any, h: int, w: int, c: int, k: int) -> float:
 
 
 @jit
-def _transfer(s: Any, h: int, w: int) -> float:
+def _transfer(s: Any, h: int, w: int, c: int) -> float:
     share = math.ceil(s.rows / h) / s.rows * math.ceil(s.columns / w) / s.columns
-    return math.ceil(s.transfer_bytes * share / s.rates.link_bytes)
+    weights = s.weight_transfer_bytes * math.ceil(s.inputs / c) / s.inputs
+    return math.ceil((s.transfer_bytes * share + weights) / s.rates.link_bytes)
 
 
 @jit
 def _cycles(s: Any, h: int, w: int, c: int, k: int) -> float:
-    return max(_compute(s, h, w, c, k), _transfer(s, h, w))
+    return max(_compute(s, h, w, c, k), _transfer(s, h, w, c))
 
 
 @jit
@@ -262,12 +267,12 @@ def _min_widths(
     copies, more = int(_copies(s)), int(s.sum_rows)
     for i in range(len(spreads)):
         h, w = spreads[i]
-        if _transfer(s, h, w) > limit_cycles:
-            continue
         for c in parts:
             height = h * (c + more)
             if height > side:
                 break
+            if _transfer(s, h, w, c) > limit_cycles:
+                continue
             # Only what is narrower than what is known is looked for.
             most = min(side, best[height, 0] - 1) // (w * copies)
             most = min(most, int(s.outputs))
@@ -290,12 +295,10 @@ def _narrowest(
 ) -> tuple[int, int] | None:
     """(c, k) with the least k, and of these the least c."""
     h, w = spread
-    if _transfer(s, h, w) > limit_cycles:
-        return None
     most = min(box[1] // (w * int(_copies(s))), int(s.outputs))
     found = []
     for c in parts[h * (parts + int(s.sum_rows)) <= box[0]]:
         k = _least_k(s, limit_cycles, h, w, c, most)
-        if k and k <= (wanted_k or k) <= most:
+        if k and k <= (wanted_k or k) <= most and _transfer(s, h, w, c) <= limit_cycles:
             found.append((wanted_k or k, c))
     return min(found)[::-1] if found else None
