@@ -86,7 +86,7 @@ def route_stream(layout: Layout, color: int, x: int, y: int, kind: int) -> None:
 def mesh(wavelets: int) -> Layout:
     """The loaded mesh: each PE sends so many to each of its one or two far PEs."""
     layout = Layout(SIDE, SIDE)
-    x, sums, work = layout.array("x", 1), layout.array("sums", 2), layout.array("w", 16)
+    x, sums, work = layout.array("x", 1), layout.array("sums", 2), layout.array("w", 4)
     out: dict[tuple[int, int], list[int]] = {}
     into: dict[tuple[int, int], list[int]] = {}
     for kind, (sign, _, _) in enumerate(KINDS):
@@ -110,7 +110,7 @@ def mesh(wavelets: int) -> Layout:
                 for color in colors[0]:
                     task.mov(send(color), x)
                 # Between two wavelets a PE has something else to do.
-                task.add(work[0:8], work[0:8], 1.0)
+                task.add(work, work, 1.0)
         layout.place(program, x=at[0], y=at[1])
     return layout
 

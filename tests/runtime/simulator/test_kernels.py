@@ -14,6 +14,10 @@ def whole(*shape):
     return np.random.default_rng(len(shape)).integers(-3, 4, shape)
 
 
+def pes(dtype):
+    return kernels.Pes(COLUMNS, ROWS, dtype=dtype)
+
+
 def execute(made, **arrays):
     """Write x into the first row, y into the first column, w everywhere; run."""
     fabric = Fabric(made.layout)
@@ -41,29 +45,22 @@ class TestDense:
 
     def test_forward(self, dtype):
         x, _, w = self.parts()
-        made = kernels.forward(self.tile, COLUMNS, ROWS, dtype)
+        made = kernels.forward(self.tile, pes(dtype))
         found = execute(made, x=x, w=w)["y"].reshape(ROWS, 2, 4).transpose(1, 0, 2)
         np.testing.assert_array_equal(found.reshape(2, -1), self.x @ self.w)
 
     def test_input_gradient(self, dtype):
         _, dy, w = self.parts()
-        made = kernels.input_gradient(self.tile, COLUMNS, ROWS, dtype)
+        made = kernels.input_gradient(self.tile, pes(dtype))
         found = execute(made, y=dy, w=w)["x"].reshape(COLUMNS, 2, 5).transpose(1, 0, 2)
         np.testing.assert_array_equal(found.reshape(2, -1), self.dy @ self.w.T)
 
     def test_weight_gradient(self, dtype):
         x, dy, _ = self.parts()
-        made = kernels.weight_gradient(self.tile, COLUMNS, ROWS, dtype)
+        made = kernels.weight_gradient(self.tile, pes(dtype))
         found = execute(made, x=x, y=dy)["w"].reshape(ROWS, COLUMNS, 5, 4)
         found = found.transpose(1, 2, 0, 3).reshape(COLUMNS * 5, -1)
         np.testing.assert_array_equal(found, self.x.T @ self.dy)
-
-
-@pytest.mark.parametrize(("dtype", "lanes"), [("float32", 2), ("float16", 4)])
-def test_what_a_product_costs(dtype, lanes):
-    made = kernels.weight_gradient(kernels.Dense(7, 6, 21), 1, 1, dtype)
-    # For every sample and input: its value into a register, then a row of outputs.
-    assert Fabric(made.layout).run().cycles == 7 * 6 * (1 + -(-21 // lanes))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -78,53 +75,55 @@ def test_what_a_product_costs(dtype, lanes):
 )
 class TestConv:
     def operands(self, tile):
-        """x [C, H, W], w [R, S, K, C], dy [K, h, w], of the whole layer."""
+        """x [H, W, C], w [R, S, C, K], dy [h, w, K], of the whole layer."""
         c, k = tile.channels * COLUMNS, tile.filters * ROWS
-        x = whole(c, tile.height, tile.width)
-        return x, whole(*tile.kernel, k, c), whole(k, *tile.output)
+        x = whole(tile.height, tile.width, c)
+        return x, whole(*tile.kernel, c, k), whole(*tile.output, k)
 
     def windows(self, tile, x):
-        """[C, h, w, R, S], a view of x."""
+        """[h, w, C, R, S], a view of x."""
         found = np.lib.stride_tricks.sliding_window_view(
-            x, tile.kernel, axis=(1, 2), writeable=True
+            x, tile.kernel, axis=(0, 1), writeable=True
         )
-        return found[:, :: tile.strides[0], :: tile.strides[1]]
+        return found[:: tile.strides[0], :: tile.strides[1]]
 
-    def weights_in_pes(self, tile, w):
-        r, s, k, c = w.shape
-        w = w.reshape(r, s, ROWS, k // ROWS, COLUMNS, c // COLUMNS)
-        return w.transpose(2, 4, 0, 1, 3, 5).reshape(ROWS, COLUMNS, -1)
+    def in_columns(self, x):
+        """[1, COLUMNS, elements]: each PE's channels."""
+        return np.stack(np.split(x, COLUMNS, axis=2)).reshape(1, COLUMNS, -1)
+
+    def in_rows(self, y):
+        return np.stack(np.split(y, ROWS, axis=2)).reshape(ROWS, 1, -1)
+
+    def in_pes(self, w):
+        """Each PE's [K, R, S, C]."""
+        r, s, c, k = w.shape
+        w = w.reshape(r, s, COLUMNS, c // COLUMNS, ROWS, k // ROWS)
+        return w.transpose(4, 2, 5, 0, 1, 3).reshape(ROWS, COLUMNS, -1)
 
     def test_forward(self, tile, dtype):
         x, w, _ = self.operands(tile)
-        made = kernels.forward(tile, COLUMNS, ROWS, dtype)
-        found = execute(
-            made, x=x.reshape(1, COLUMNS, -1), w=self.weights_in_pes(tile, w)
-        )["y"]
-        want = np.einsum("chwrs,rskc->khw", self.windows(tile, x), w)
-        np.testing.assert_array_equal(found.reshape(want.shape), want)
+        made = kernels.forward(tile, pes(dtype))
+        found = execute(made, x=self.in_columns(x), w=self.in_pes(w))["y"]
+        want = np.einsum("hwcrs,rsck->hwk", self.windows(tile, x), w)
+        np.testing.assert_array_equal(found, self.in_rows(want))
 
     def test_input_gradient(self, tile, dtype):
         x, w, dy = self.operands(tile)
-        made = kernels.input_gradient(tile, COLUMNS, ROWS, dtype)
-        found = execute(
-            made, y=dy.reshape(ROWS, 1, -1), w=self.weights_in_pes(tile, w)
-        )["x"]
+        made = kernels.input_gradient(tile, pes(dtype))
+        found = execute(made, y=self.in_rows(dy), w=self.in_pes(w))["x"]
         want = np.zeros_like(x)
         for r, s in np.ndindex(tile.kernel):
             window = self.windows(tile, want)[..., r, s]
-            window += np.einsum("khw,kc->chw", dy, w[r, s])
-        np.testing.assert_array_equal(found.reshape(want.shape), want)
+            window += np.einsum("hwk,ck->hwc", dy, w[r, s])
+        np.testing.assert_array_equal(found, self.in_columns(want))
 
     def test_weight_gradient(self, tile, dtype):
         x, w, dy = self.operands(tile)
-        made = kernels.weight_gradient(tile, COLUMNS, ROWS, dtype)
-        found = execute(made, x=x.reshape(1, COLUMNS, -1), y=dy.reshape(ROWS, 1, -1))[
-            "w"
-        ]
-        want = np.einsum("chwrs,khw->rskc", self.windows(tile, x), dy)
+        made = kernels.weight_gradient(tile, pes(dtype))
+        found = execute(made, x=self.in_columns(x), y=self.in_rows(dy))["w"]
+        want = np.einsum("hwcrs,hwk->rsck", self.windows(tile, x), dy)
         assert want.shape == w.shape
-        np.testing.assert_array_equal(found, self.weights_in_pes(tile, want))
+        np.testing.assert_array_equal(found, self.in_pes(want))
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float32", 2e-6), ("float16", 1e-2)])

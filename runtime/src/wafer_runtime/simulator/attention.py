@@ -37,7 +37,7 @@ def forward(made: Attention) -> None:
     """Compute p and o from q, k and v."""
     program, products, b = _start(made, "attention forward")
     n, d, task = made.positions, made.size, products.task
-    products.add(b["p"], b["q"], b["k"].turned, (n, d, n))
+    products.add(b["p"], [(b["q"], b["k"].turned)], (n, d, n))
     greatest, total = program.register(), program.register()
     with products.rows(n, b["p"], n) as row:
         task.mul(row, row, d**-0.5)
@@ -48,7 +48,7 @@ def forward(made: Attention) -> None:
         task.mov(total, 0.0, dtype=row.array.dtype)
         task.add(total, total, row)
         task.div(row, row, total)
-    products.add(b["o"], b["p"], b["v"], (n, n, d))
+    products.add(b["o"], [(b["p"], b["v"])], (n, n, d))
     made.layout.place(program, x=slice(None))
 
 
@@ -56,8 +56,8 @@ def gradient(made: Attention) -> None:
     """Compute dq, dk and dv from do, p, q, k and v."""
     program, products, b = _start(made, "attention gradient")
     n, d, task = made.positions, made.size, products.task
-    products.add(b["dv"], b["p"].turned, b["do"], (n, n, d))
-    products.add(b["dp"], b["do"], b["v"].turned, (n, d, n))
+    products.add(b["dv"], [(b["p"].turned, b["do"])], (n, n, d))
+    products.add(b["dp"], [(b["do"], b["v"].turned)], (n, d, n))
     mean = program.register()
     with products.rows(n, b["dp"], n) as row:
         weights = b["p"].row(n, products.y_at)
@@ -66,8 +66,8 @@ def gradient(made: Attention) -> None:
         task.sub(row, row, mean)
         task.mul(row, row, weights)
         task.mul(row, row, d**-0.5)
-    products.add(b["dq"], b["dp"], b["k"], (n, n, d))
-    products.add(b["dk"], b["dp"].turned, b["q"], (n, n, d))
+    products.add(b["dq"], [(b["dp"], b["k"])], (n, n, d))
+    products.add(b["dk"], [(b["dp"].turned, b["q"])], (n, n, d))
     made.layout.place(program, x=slice(None))
 
 
@@ -79,4 +79,4 @@ def _start(made: Attention, name: str) -> tuple[Program, Products, dict[str, Blo
         n: Block(a, made.positions if n in ("p", "dp") else made.size, 1)
         for n, a in made.arrays.items()
     }
-    return program, Products(program, task), blocks
+    return program, Products(program, task, made.layout.config), blocks

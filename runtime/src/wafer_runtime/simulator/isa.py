@@ -13,8 +13,8 @@ from wafer_runtime.errors import FabricError
 NONE = -1
 # Kinds of operands.
 UNUSED, MEMORY, FABRIC, REGISTER, CONSTANT = range(5)
-# Types of elements.
-F32, F16, I32 = range(3)
+# Types of elements. WIDE: sources are float16, the destination is float32.
+F32, F16, I32, WIDE = range(4)
 # Vector instructions: destination <- f(source 1, source 2).
 MOV, ADD, SUB, MUL, MAC, DIV, MAX, MIN, EXP = range(9)
 # Control instructions, which take no cycle: see `Task` for what each does.

@@ -7,12 +7,13 @@ is in one PE.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from wafer_runtime.simulator import collectives
 from wafer_runtime.simulator.layout import Layout
 from wafer_runtime.simulator.lines import Phases
+from wafer_runtime.simulator.machine import FabricConfig
 from wafer_runtime.simulator.memory import Array
 from wafer_runtime.simulator.products import Block, Products
 from wafer_runtime.simulator.program import Program, Task
@@ -56,22 +57,22 @@ class Dense:
     def forward(self, products: Products, x: Array, y: Array, w: Array) -> None:
         """See `Tile`."""
         xs, ys, ws = self._blocks(x, y, w)
-        products.add(ys, xs, ws, (self.samples, self.inputs, self.outputs))
+        products.add(ys, [(xs, ws)], (self.samples, self.inputs, self.outputs))
 
     def input_gradient(self, products: Products, x: Array, y: Array, w: Array) -> None:
         """See `Tile`."""
         xs, ys, ws = self._blocks(x, y, w)
-        products.add(xs, ys, ws.turned, (self.samples, self.outputs, self.inputs))
+        products.add(xs, [(ys, ws.turned)], (self.samples, self.outputs, self.inputs))
 
     def weight_gradient(self, products: Products, x: Array, y: Array, w: Array) -> None:
         """See `Tile`."""
         xs, ys, ws = self._blocks(x, y, w)
-        products.add(ws, xs.turned, ys, (self.inputs, self.samples, self.outputs))
+        products.add(ws, [(xs.turned, ys)], (self.inputs, self.samples, self.outputs))
 
 
 @dataclass(frozen=True)
 class Conv:
-    """y [K, h, w] of x [C, H, W] and weights [R, S, K, C], strides T down, U right.
+    """y [h, w, K] of x [H, W, C] and weights [K, R, S, C], strides T down, U right.
 
     h = (H - R) // T + 1 and w = (W - S) // U + 1: what lies outside x is none.
     """
@@ -99,38 +100,60 @@ class Conv:
         weights = taps * self.channels * self.filters
         return self.channels * self.height * self.width, self.filters * h * w, weights
 
-    def _taps(self, x: Array, y: Array, w: Array) -> list[tuple[Block, Block, Block]]:
-        """For every row of outputs and weight of the window: the rows of x and y, by
-        channel, and the weights [K, C] that join them.
-        """
-        (rows, columns), (down, right) = self.kernel, self.strides
-        height, width = self.output
-        taps = []
-        for r, s, i in ((r, s, i) for r in range(rows) for s in range(columns)
-                        for i in range(height)):  # fmt: skip
-            start = (i * down + r) * self.width + s
-            xs = Block(x, self.height * self.width, right, start)
-            ys = Block(y, height * width, 1, i * width)
-            at = (r * columns + s) * self.filters * self.channels
-            taps.append((xs, ys, Block(w, self.channels, 1, at)))
-        return taps
+    def _windows(self, x: Array, row: int, r: int) -> Block:
+        """[w, S C]: what a row of weights meets, for each output of a row of them."""
+        start = (row * self.strides[0] + r) * self.width * self.channels
+        return Block(x, self.strides[1] * self.channels, 1, start)
+
+    def _outputs(self, y: Array, row: int) -> Block:
+        """[w, K]: a row of outputs."""
+        return Block(y, self.filters, 1, row * self.output[1] * self.filters)
+
+    def _weights(self, w: Array, r: int) -> Block:
+        """[K, S C]: a row of the weights."""
+        length = self.kernel[1] * self.channels
+        return Block(w, self.kernel[0] * length, 1, r * length)
 
     def forward(self, products: Products, x: Array, y: Array, w: Array) -> None:
         """See `Tile`."""
-        for xs, ys, ws in self._taps(x, y, w):
-            products.add(ys, ws, xs, (self.filters, self.channels, self.output[1]))
+        rows = range(self.kernel[0])
+        shape = self.output[1], self.kernel[1] * self.channels, self.filters
+        for i in range(self.output[0]):
+            pairs = [(self._windows(x, i, r), self._weights(w, r).turned) for r in rows]
+            products.add(self._outputs(y, i), pairs, shape)
 
     def input_gradient(self, products: Products, x: Array, y: Array, w: Array) -> None:
         """See `Tile`."""
-        for xs, ys, ws in self._taps(x, y, w):
-            shape = (self.channels, self.filters, self.output[1])
-            products.add(xs, ws.turned, ys, shape)
+        shape = self.output[1], self.filters, self.kernel[1] * self.channels
+        for i in range(self.output[0]):
+            for r in range(self.kernel[0]):
+                pair = self._outputs(y, i), self._weights(w, r)
+                products.add(self._windows(x, i, r), [pair], shape)
 
     def weight_gradient(self, products: Products, x: Array, y: Array, w: Array) -> None:
         """See `Tile`."""
-        for xs, ys, ws in self._taps(x, y, w):
-            shape = (self.filters, self.output[1], self.channels)
-            products.add(ws, ys, xs.turned, shape)
+        if self.height > 1 and self.kernel == self.strides == (1, 1):
+            line = replace(self, height=1, width=self.height * self.width)
+            line.weight_gradient(products, x, y, w)
+            return
+        rows = range(self.output[0])
+        shape = self.kernel[1] * self.channels, self.output[1], self.filters
+        for r in range(self.kernel[0]):
+            pairs = [(self._windows(x, i, r).turned, self._outputs(y, i)) for i in rows]
+            products.add(self._weights(w, r).turned, pairs, shape)
+
+
+@dataclass(frozen=True)
+class Pes:
+    """A rectangle for a layer, the machine, and what numbers are held in.
+
+    dtype: float32 or float16; sums of products are float32.
+    """
+
+    columns: int = 1
+    rows: int = 1
+    config: FabricConfig = field(default_factory=FabricConfig)
+    dtype: str = "float16"
 
 
 @dataclass(frozen=True)
@@ -146,18 +169,19 @@ class Placed:
     w: Array
 
 
-def _placed(tile: Tile, columns: int, rows: int, dtype: str) -> Placed:
-    layout = Layout(columns, rows)
+def _placed(tile: Tile, pes: Pes, sums: str) -> Placed:
+    """The arrays; those of `sums` are in float32 whatever the others are in."""
+    layout = Layout(pes.columns, pes.rows, pes.config)
     x, y, w = (
-        layout.array(name, length, dtype)
+        layout.array(name, length, "float32" if name == sums else pes.dtype)
         for name, length in zip("xyw", tile.lengths(), strict=True)
     )
     return Placed(layout, x, y, w)
 
 
-def forward(tile: Tile, columns: int, rows: int, dtype: str = "float16") -> Placed:
+def forward(tile: Tile, pes: Pes) -> Placed:
     """y from x and w."""
-    made = _placed(tile, columns, rows, dtype)
+    made = _placed(tile, pes, sums="y")
     phases = Phases(made.layout)
     collectives.broadcast(collectives.columns(phases), made.x)
     _everywhere(phases, tile.forward, made)
@@ -166,11 +190,9 @@ def forward(tile: Tile, columns: int, rows: int, dtype: str = "float16") -> Plac
     return made
 
 
-def input_gradient(
-    tile: Tile, columns: int, rows: int, dtype: str = "float16"
-) -> Placed:
+def input_gradient(tile: Tile, pes: Pes) -> Placed:
     """x, the inputs' gradient, from y, the outputs', and w."""
-    made = _placed(tile, columns, rows, dtype)
+    made = _placed(tile, pes, sums="x")
     phases = Phases(made.layout)
     collectives.broadcast(collectives.rows(phases), made.y)
     _everywhere(phases, tile.input_gradient, made)
@@ -179,11 +201,9 @@ def input_gradient(
     return made
 
 
-def weight_gradient(
-    tile: Tile, columns: int, rows: int, dtype: str = "float16"
-) -> Placed:
+def weight_gradient(tile: Tile, pes: Pes) -> Placed:
     """w, the weights' gradient, from x and y, the outputs' gradient."""
-    made = _placed(tile, columns, rows, dtype)
+    made = _placed(tile, pes, sums="w")
     phases = Phases(made.layout)
     collectives.broadcast(collectives.columns(phases), made.x)
     collectives.broadcast(collectives.rows(phases), made.y)
@@ -196,7 +216,8 @@ def _everywhere(phases: Phases, compute: Compute, made: Placed) -> None:
     """A phase in which every PE computes on its arrays."""
 
     def write(program: Program, task: Task) -> None:
-        compute(Products(program, task), made.x, made.y, made.w)
+        products = Products(program, task, made.layout.config)
+        compute(products, made.x, made.y, made.w)
 
     phase = phases.add()
     phase.roles[...] = phase.role(write)

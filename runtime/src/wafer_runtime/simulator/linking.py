@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wafer_runtime.simulator import isa, state
 from wafer_runtime.simulator.layout import Layout, Routes
-from wafer_runtime.simulator.machine import RAMP
+from wafer_runtime.simulator.machine import RAMP, FabricConfig
 from wafer_runtime.simulator.state import NONE, Machine
 
 # Where port p leads: the step (y, x), and the port it comes in by.
@@ -250,11 +250,18 @@ def _code(layout: Layout) -> tuple[NDArray[Any], NDArray[Any]]:
             tasks[k, task.number]["endpoint"] = program.triggers.get(task.number, NONE)
             rows += [*task.rows, end]
     code = np.array(rows or [end], isa.instruction_t)
-    fabric = (code["kind"] == isa.FABRIC).any(axis=1)
-    halves = np.where(code["type"] == isa.F16, 2, 1)
-    # Two halves, or one word, in a wavelet; of memory as much as the lanes are wide.
-    code["width"] = np.where(fabric, halves, layout.config.simd_lanes // 2 * halves)
+    code["width"] = _widths(code, layout.config)
     return code, tasks
+
+
+def _widths(code: NDArray[Any], config: FabricConfig) -> NDArray[Any]:
+    """Elements a cycle: two halves or one word of a wavelet, or what memory gives."""
+    halves = code["type"] == isa.F16
+    to_words = (code["type"] == isa.WIDE) & (code["kind"][:, 0] == isa.MEMORY)
+    words = ~halves & ((code["type"] != isa.WIDE) | to_words)
+    memory = np.where(words, config.elements_a_cycle(4), config.elements_a_cycle(2))
+    fabric = (code["kind"] == isa.FABRIC).any(axis=1)
+    return np.where(fabric, np.where(halves, 2, 1), memory)
 
 
 def _pes(layout: Layout) -> tuple[Numbers, NDArray[Any]]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from wafer_runtime.errors import FabricError
+from wafer_runtime.system import System
 
 # Ports of a router, in the order of every mask and table here: bit p stands for port p.
 PORTS = "NESWR"
@@ -16,8 +17,8 @@ class FabricConfig:
 
     Sources: queue depths and lanes, the vendor's SDK notes; ramp latency, HPDC'24,
     "Near-Optimal Wafer-Scale Reduce". `router_depth` is ours: the least that lets
-    a wavelet pass every cycle when it takes a cycle to learn of room. `reads` and
-    `writes` are memory accesses a cycle, each as wide as the lanes.
+    a wavelet pass every cycle when it takes a cycle to learn of room. The memory does
+    `reads` and `writes` a cycle, each of `memory_port_bytes`.
     """
 
     ramp_latency_cycles: int = 2
@@ -27,6 +28,7 @@ class FabricConfig:
     router_depth: int = 2
     memory_bytes: int = 48 * 1024
     simd_lanes: int = 4
+    memory_port_bytes: int = 4
     reads: int = 2
     writes: int = 1
     microthreads: int = 8
@@ -36,12 +38,34 @@ class FabricConfig:
     def __post_init__(self) -> None:
         """Refuse what no machine has."""
         least = {"simd_lanes": 2, "router_depth": 2, "colors": 1, "reads": 2}
-        least |= {"ramp_latency_cycles": 1, "memory_bytes": 4, "writes": 1}
+        least |= {
+            "memory_port_bytes": 4,
+            "ramp_latency_cycles": 1,
+            "memory_bytes": 4,
+            "writes": 1,
+        }
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise FabricError(
                     f"FabricConfig.{name} is {getattr(self, name)}: at least {lowest}"
                 )
+
+    @classmethod
+    def of(cls, system: System) -> "FabricConfig":
+        """Of a system; what it does not tell is as above."""
+        return cls(
+            ramp_latency_cycles=system.ramp_latency_cycles,
+            colors=system.colors,
+            input_queue_depths=system.input_queue_words,
+            output_queue_depths=system.output_queue_words,
+            memory_bytes=system.sram_bytes,
+            simd_lanes=system.simd_lanes,
+            memory_port_bytes=system.memory_port_bytes,
+        )
+
+    def elements_a_cycle(self, item_bytes: int) -> int:
+        """Of a vector instruction whose widest operand in memory has such items."""
+        return min(self.simd_lanes, self.memory_port_bytes // item_bytes)
 
     @property
     def wheel_slots(self) -> int:

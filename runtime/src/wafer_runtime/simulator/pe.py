@@ -166,7 +166,7 @@ def load(m, p, thread, row, k, i, word):
     """The bits of operand k's element i of this step; `word` came by the fabric."""
     if row.kind[k] == isa.MEMORY:
         at = thread.at[k] + row.stride[k] * (thread.done + i)
-        if row.type == isa.F16:
+        if row.type == isa.F16 or (row.type == isa.WIDE and k > 0):
             return np.int64(m.words16[p, at])
         return np.int64(m.words32[p, at])
     if row.kind[k] == isa.FABRIC:
@@ -192,8 +192,11 @@ def result(m, p, thread, row, i, first, second):
         return whole_result(
             row.op, np.int64(np.int32(a)), np.int64(np.int32(b)), np.int64(np.int32(c))
         )
-    t = row.type
-    return float_result(row.op, float_of(a, t), float_of(b, t), float_of(c, t), t)
+    source = isa.F16 if row.type == isa.WIDE else row.type
+    to = isa.F32 if row.type == isa.WIDE else row.type
+    return float_result(
+        row.op, float_of(a, source), float_of(b, source), float_of(c, to), to
+    )
 
 
 @compiled.inlined

@@ -1,7 +1,10 @@
 """Matrix products in one PE, of blocks that may be transposed or strided."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
+from wafer_runtime.simulator.machine import FabricConfig
 from wafer_runtime.simulator.memory import Array, Register, View
 from wafer_runtime.simulator.program import Program, Task
 
@@ -31,18 +34,59 @@ class Block:
         return View(self.array, self.start, 1, 0, offset)
 
 
+Pairs = Sequence[tuple[Block, Block]]
+
+
 class Products:
     """Writes products into a task; the registers serve all of them."""
 
-    def __init__(self, program: Program, task: Task):
+    def __init__(self, program: Program, task: Task, config: FabricConfig):
         self.task = task
         self.a_at, self.b_at, self.y_at = (program.register() for _ in range(3))
         self.scalar = program.register()
+        self._config = config
 
-    def add(self, y: Block, a: Block, b: Block, shape: tuple[int, int, int]) -> None:
-        """y += a b for a [m, k] and b [k, n]: m k times a row of n, a cycle for loading
-        each element of a, and one for as many products as there are lanes.
+    def add(self, y: Block, pairs: Pairs, shape: tuple[int, int, int]) -> None:
+        """y += the sum of a b, for [m, k] and [k, n], over all pairs of a and b.
+
+        In the form that takes fewer cycles: dot products with the sum in a register, m
+        n times a cycle to store it and the products of a row and a column; or rows of
+        sums in memory, m k times a cycle to load an element of a and the products with
+        a row of b. All a have the same strides, and all b.
         """
+        m, k, n = shape
+        item_bytes = pairs[0][0].array.dtype.itemsize
+        dots = self._config.elements_a_cycle(item_bytes)
+        sums = self._config.elements_a_cycle(y.array.dtype.itemsize)
+        if m * n * (1 + len(pairs) * ceil(k / dots)) < (
+            len(pairs) * m * k * (1 + ceil(n / sums))
+        ):
+            self._add_dots(y, pairs, shape)
+            return
+        for a, b in pairs:
+            self._add_rows(y, a, b, shape)
+
+    def _add_dots(self, y: Block, pairs: Pairs, shape: tuple[int, int, int]) -> None:
+        m, k, n = shape
+        task, (a, b) = self.task, pairs[0]
+        task.set(self.a_at, 0)
+        task.set(self.y_at, 0)
+        with task.repeat(m):
+            task.set(self.b_at, 0)
+            with task.repeat(n):
+                task.set(self.scalar, 0)
+                for left, right in pairs:
+                    row, column = left.row(k, self.a_at), right.turned.row(k, self.b_at)
+                    self._mac(y, a)(self.scalar, row, column)
+                task.add(y.element(self.y_at), y.element(self.y_at), self.scalar)
+                task.rotate(self.b_at, b.right, _NO_WRAP)
+                task.rotate(self.y_at, y.right, _NO_WRAP)
+            task.rotate(self.a_at, a.down, _NO_WRAP)
+            task.rotate(self.y_at, y.down - n * y.right, _NO_WRAP)
+
+    def _add_rows(
+        self, y: Block, a: Block, b: Block, shape: tuple[int, int, int]
+    ) -> None:
         m, k, n = shape
         task = self.task
         task.set(self.a_at, 0)
@@ -51,11 +95,17 @@ class Products:
             task.set(self.b_at, 0)
             with task.repeat(k):
                 task.mov(self.scalar, a.element(self.a_at))
-                task.mac(y.row(n, self.y_at), b.row(n, self.b_at), self.scalar)
+                row = b.row(n, self.b_at)
+                self._mac(y, a)(y.row(n, self.y_at), row, self.scalar)
                 task.rotate(self.a_at, a.right, _NO_WRAP)
                 task.rotate(self.b_at, b.down, _NO_WRAP)
             task.rotate(self.a_at, a.down - k * a.right, _NO_WRAP)
             task.rotate(self.y_at, y.down, _NO_WRAP)
+
+    def _mac(self, y: Block, a: Block) -> Callable[..., None]:
+        """The instruction for sums of y's type and products of a's."""
+        same = y.array.dtype == a.array.dtype
+        return self.task.mac if same else self.task.wide_mac
 
     def rows(self, rows: int, block: Block, length: int) -> "Rows":
         """A walk along the rows of a block."""

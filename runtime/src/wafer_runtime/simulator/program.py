@@ -79,6 +79,13 @@ class Task:
         """to = to + a * b; the product is rounded before the sum, as in numpy."""
         self._vector(isa.MAC, to, a, b, **keywords)
 
+    def wide_mac(self, to: Operand, a: Operand, b: Operand, **keywords: Any) -> None:
+        """The same for a and b in float16, in memory or a register, and to in float32:
+        the product is exact.
+        """
+        self._check_wide(to, a, b)
+        self._vector(isa.MAC, to, a, b, wide=True, **keywords)
+
     def activate(self, task: "Task") -> None:
         """Let `task` run, once, after this one."""
         self._control(isa.ACTIVATE, value=task.number)
@@ -139,10 +146,12 @@ class Task:
         then: "Task | None" = None,
         advance: str = "",
         dtype: Any = None,
+        wide: bool = False,
     ) -> None:
-        dtype = self._dtype(op, operands, dtype)
+        dtype = np.dtype("f2") if wide else self._dtype(op, operands, dtype)
         row = np.zeros((), isa.instruction_t)
-        row["op"], row["type"], row["thread"] = op, isa.type_of(dtype), thread
+        row["op"], row["thread"] = op, thread
+        row["type"] = isa.WIDE if wide else isa.type_of(dtype)
         row["then"] = then.number if then else isa.NONE
         row["switch"] = {"": isa.KEEP, "own": 1, "all": 2}[advance]
         row["length_register"] = isa.NONE
@@ -160,6 +169,15 @@ class Task:
         ):
             raise self._wrong(op, "the same stream twice: a wavelet is read once")
         self.rows.append(row)
+
+    def _check_wide(self, *operands: Operand) -> None:
+        for operand, dtype in zip(operands, ("f4", "f2", "f2"), strict=True):
+            array = operand.array if isinstance(operand, View) else operand
+            is_other = isinstance(array, Array) and array.dtype != dtype
+            if is_other or isinstance(operand, Stream):
+                raise self._wrong(
+                    isa.MAC, "wide_mac adds products of float16 in memory to float32"
+                )
 
     def _dtype(self, op: int, operands: tuple[Operand, ...], dtype: Any) -> np.dtype:
         views = [x.array if isinstance(x, View) else x for x in operands]

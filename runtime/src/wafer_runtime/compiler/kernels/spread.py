@@ -12,9 +12,11 @@ To the published time we add:
   rows of sums in memory. Both of a product's numbers are read in a cycle, one by each
   port of the memory, so `dot_rate` is what a port holds of the model's numbers; rows
   are read and written as 32-bit sums, so `update_rate` is what it holds of these: one
-  on a WSE-2, which is the published cycle per multiply-accumulate. Each vector
-  instruction takes a cycle to start. With a single position the gradient of the
-  weights is a row of sums for each input, and no pass needs to be faster.
+  on a WSE-2, which is the published cycle per multiply-accumulate. A cycle more goes
+  to storing each dot product, or to loading the number that a row is multiplied with.
+  With a single position the gradient of the weights is a row of sums for each input,
+  and no pass needs to be faster. `simulator.kernels` has these programs, which take
+  these cycles.
 - The kernel's other arithmetic (`operations`), shared by all its PEs.
 - Communication: every group has a port on each of two sides, a link, that its inputs or
   outputs pass at 32 bits a cycle, each tensor on one side. This is why a layer of 784
@@ -43,7 +45,7 @@ _BLOCK = 32  # positions: a dot product over them starts seldom enough
 
 class Rates(NamedTuple):
     """Of a PE, in results a cycle: products of a dot product, products added to sums
-    in memory, other arithmetic. The cycles that it takes to start an instruction, and
+    in memory, other arithmetic. The cycles that go with each vector of products, and
     the bytes a cycle of a link.
     """
 
@@ -177,24 +179,32 @@ def _copies(s: Any) -> float:
 
 
 @jit
-def _products(s: Any, p: float, inputs: float, outputs: float) -> float:
-    """Cycles of the slowest pass, for p positions of outputs in a PE."""
+def _products(
+    s: Any, positions: float, across: float, inputs: float, outputs: float
+) -> float:
+    """Cycles of the slowest pass, for so many positions in a PE, `across` in a row."""
+    p = positions / s.stride
     dot, update, _, issue, _ = s.rates
     taps = s.window[0] * s.window[1]
     rows = p * taps * inputs * (issue + math.ceil(outputs / update))
     slowest = 0.0
     if s.passes[0]:
-        dots = p * outputs * (issue + math.ceil(taps * inputs / dot))
+        row = math.ceil(s.window[1] * inputs / dot)
+        dots = p * outputs * (issue + s.window[0] * row)
         slowest = min(dots, rows)
     if s.passes[1]:
-        dots = p * s.stride * inputs
-        dots *= issue + math.ceil(taps * outputs / s.stride / dot)
-        sums = p * taps * outputs * (issue + math.ceil(inputs / update))
+        dots = p * taps * inputs * (issue + math.ceil(outputs / dot))
+        row = math.ceil(s.window[1] * inputs / update)
+        sums = p * s.window[0] * outputs * (issue + row)
         slowest = max(slowest, min(dots, sums))
     if s.passes[2]:
-        blocks = p / _BLOCK if p > _BLOCK and taps == 1 else 1
-        dots = taps * inputs * outputs * blocks
-        dots *= issue + math.ceil(p / blocks / dot)
+        if taps == 1 and s.stride == 1:
+            blocks = p / _BLOCK if p > _BLOCK else 1
+            dots = blocks * (issue + math.ceil(p / blocks / dot))
+        else:  # A vector goes along a row of outputs.
+            line = across / math.sqrt(s.stride)
+            dots = issue + p / line * math.ceil(line / dot)
+        dots *= taps * inputs * outputs
         slowest = max(slowest, min(dots, rows))
     return slowest * s.work
 
@@ -206,7 +216,7 @@ def _compute(s: Any, h: int, w: int, c: int, k: int) -> float:
     share = p * inputs * outputs / (s.rows * s.columns * s.inputs * s.outputs)
     cycles = s.operations * share / _copies(s) / s.rates.operation
     if s.work:
-        cycles += _products(s, p / s.stride, inputs, outputs)
+        cycles += _products(s, p, math.ceil(s.columns / w), inputs, outputs)
     return math.ceil(cycles)
 
 

@@ -1,0 +1,80 @@
+"""Cycles of the dense and conv programs, beside the compiler's cost functions."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from wafer_runtime.compiler.kernels.cost import Execution
+from wafer_runtime.compiler.kernels.spread import Spread, rates_of
+from wafer_runtime.simulator import kernels
+from wafer_runtime.simulator.fabric import Fabric
+from wafer_runtime.simulator.machine import FabricConfig
+from wafer_runtime.system import SYSTEMS, load_system
+
+PROGRAMS = (kernels.forward, kernels.input_gradient, kernels.weight_gradient)
+PASSES = st.sampled_from(range(3))
+NAMES = st.sampled_from(SYSTEMS)
+DTYPES = st.sampled_from(["float16", "float32"])
+
+
+def program_cycles(tile, number, system, dtype):
+    pes = kernels.Pes(config=FabricConfig.of(system), dtype=dtype)
+    return Fabric(PROGRAMS[number](tile, pes).layout).run().cycles
+
+
+def cost_cycles(number, system, dtype, rows, columns, **sizes):
+    item_bytes = 2 if dtype == "float16" else 4
+    plain = {"window": (1, 1), "stride": 1, "operations": 0.0, "transfer_bytes": 0}
+    spread = Spread(
+        rows=rows,
+        columns=columns,
+        work=1.0,
+        passes=tuple(float(i == number) for i in range(3)),
+        sum_rows=1.0,
+        weight_words=1.0,
+        weight_rows=1,
+        held_words=0.0,
+        rates=rates_of(system, item_bytes),
+        memory_limit_words=1 << 20,
+        **(plain | sizes),
+    )
+    return spread.compute_cycles(Execution(1, 1, (1,), (1,)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(*[st.integers(1, 40)] * 3, PASSES, NAMES, DTYPES)
+@example(1, 64, 48, 2, "wse2", "float16")
+def test_dense(positions, inputs, outputs, number, name, dtype):
+    system = load_system(name)
+    tile = kernels.Dense(positions, inputs, outputs)
+    sizes = {"inputs": inputs, "outputs": outputs}
+    cost = cost_cycles(number, system, dtype, positions, 1, **sizes)
+    assert program_cycles(tile, number, system, dtype) == pytest.approx(cost, abs=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    *[st.integers(1, 9)] * 3,
+    st.integers(1, 10),
+    st.tuples(*[st.integers(1, 3)] * 2),
+    st.sampled_from([(1, 1), (2, 2)]),
+    *(PASSES, NAMES, DTYPES),
+)
+def test_conv(channels, filters, rows, columns, kernel, strides, number, name, dtype):
+    system = load_system(name)
+    height, width = (
+        (n - 1) * stride + k
+        for n, stride, k in zip((rows, columns), strides, kernel, strict=True)
+    )
+    tile = kernels.Conv(channels, filters, height, width, kernel, strides)
+    cost = cost_cycles(
+        number,
+        system,
+        dtype,
+        rows * strides[0],
+        columns * strides[1],
+        inputs=channels,
+        outputs=filters,
+        window=kernel,
+        stride=strides[0] * strides[1],
+    )
+    assert program_cycles(tile, number, system, dtype) == pytest.approx(cost, abs=1)
