@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.errors import (
+    DatasetEndedError,
     InputFnError,
     ModelFnError,
     TrainingInterrupted,
@@ -155,6 +156,17 @@ def test_what_the_wafer_does_not_run_is_refused(tmp_path):
     specs = TrainSpec(toy.input_fn, max_steps=4), EvalSpec(toy.input_fn)
     with pytest.raises(UsageError, match="not both in turns"):
         train_and_evaluate(ready, *specs)
+
+
+def test_training_data_that_end_are_an_error_that_loses_nothing(tmp_path):
+    def some():
+        # Nobody can tell how many these are before they were seen.
+        return toy.input_fn("train").take(7).filter(lambda x, y: True)
+
+    with pytest.raises(DatasetEndedError, match="ended after 7 steps"):
+        estimator(tmp_path).train(some, steps=9)
+    assert latest_global_step(str(tmp_path)) == 7
+    assert json.loads((tmp_path / "performance.json").read_text())
 
 
 def slow(n):

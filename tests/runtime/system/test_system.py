@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 from wafer_runtime.errors import ParamsError
 from wafer_runtime.schema import SYSTEMS
-from wafer_runtime.system import System, load_system
+from wafer_runtime.system import System, load_system, simulated_system
 
 pytestmark = pytest.mark.smoke
 
@@ -95,3 +95,12 @@ def test_loading_leaves_tensorflow_alone():
         "assert not {'tensorflow', 'numba'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("cs_ip", "name"),
+    [("sim", None), ("sim:9000", None), ("sim:wse1", "wse1"), ("sim:a.yaml", "a.yaml"),
+     ("10.0.0.1:9000", None), (None, None)],
+)  # fmt: skip
+def test_the_system_that_is_simulated(cs_ip, name):
+    assert simulated_system(cs_ip) == name

@@ -118,10 +118,8 @@ class CerebrasEstimator:
         machine = Machine()
         if on_wafer:
             machine = self._programmed(input_fn, ModeKeys.TRAIN, self.model_dir)
-        listeners = tuple(saving_listeners or ())
-        train_lib.train(
-            self._setup, input_fn, hooks, steps, max_steps, listeners, machine
-        )
+        how = (steps, max_steps, tuple(saving_listeners or ()))
+        train_lib.train(self._setup, input_fn, hooks, *how, machine)
         return self
 
     def evaluate(

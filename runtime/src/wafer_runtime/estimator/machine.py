@@ -27,5 +27,8 @@ class Machine:
             steps_per_s * batch_size,
         )
 
+    def data_ended(self, steps: int) -> None:
+        """Take note that they have, before all steps were done: training ends."""
+
     def evaluated(self, steps: int) -> None:
         """Take note of an evaluation that has ended."""

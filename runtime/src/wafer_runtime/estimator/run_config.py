@@ -152,9 +152,9 @@ class RunConfig:
 class CSRunConfig(RunConfig):
     """RunConfig plus what a CS system needs.
 
-    cs_ip: its address, or `sim` for the simulated wafer, with or without a port.
-    system_name, cs_config and stack_params are accepted for code written for the
-    vendor's stack.
+    cs_ip: its address, or `sim` for the simulated wafer, with or without a port;
+    `sim:SYSTEM` or `sim:FILE.yaml` for another than `runconfig.system`. system_name,
+    cs_config and stack_params are accepted for code written for the vendor's stack.
     """
 
     cs_ip: str | None = dataclasses.field(default=None, kw_only=True)
@@ -164,5 +164,6 @@ class CSRunConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.cs_ip and self.cs_ip.partition(":")[0] == "sim":
+        kind, _, port = (self.cs_ip or "").partition(":")
+        if kind == "sim" and port.isdigit():
             self._set("cs_ip", "sim")

@@ -69,10 +69,12 @@ def train(
             reached = run_steps(session, steps, all_hooks, start, stop, reporter)
             rate = reporter.steps_per_second(began, start, reached)
             seconds = time.perf_counter() - began
-            machine.trained(reached - start, size, seconds, rate)
             signum = interrupts.noted()
+    machine.trained(reached - start, size, seconds, rate)
     if signum is not None:
         raise TrainingInterrupted(signum, reached)
+    if reached < stop:
+        machine.data_ended(reached - start)
 
 
 @contextlib.contextmanager

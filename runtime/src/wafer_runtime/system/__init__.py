@@ -74,9 +74,12 @@ class System(BaseModel):
 
 
 def simulated_system(cs_ip: str | None) -> str | None:
-    """The name or file that `sim:NAME` asks for; None for `sim` and real addresses."""
+    """The name or file that `sim:NAME` asks for; None for `sim`, which may have a port
+    that scripts added, and for real addresses.
+    """
     kind, _, name = (cs_ip or "").partition(":")
-    return name if kind == _SIMULATED and name else None
+    is_name = kind == _SIMULATED and name and not name.isdigit()
+    return name if is_name else None
 
 
 def check_simulated(cs_ip: str) -> None:
