@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _OURS = os.path.dirname(os.path.abspath(__file__))
@@ -25,6 +25,12 @@ def is_users(filename: str) -> bool:
         # What `python -c` runs has the name that dataclasses give their methods.
         typed = filename.startswith(("<stdin", "<ipython-input", "<python-input"))
         return typed or (filename == "<string>" and sys.argv[0] == "-c")
+    return _is_a_file_of_users(filename)
+
+
+# A graph has many operations, each with a stack of the same few files.
+@functools.cache
+def _is_a_file_of_users(filename: str) -> bool:
     if not os.path.isabs(filename):
         return False  # compiled into a library, such as numpy/random/mtrand.pyx
     return not filename.startswith((_OURS + os.sep, *_INSTALLED))
@@ -54,8 +60,16 @@ def of_function(function: Any) -> str:
 
 def of_op(op: Any) -> str:
     """The user's line that created a graph operation."""
-    frames = [(f.filename, f.lineno) for f in frames_of(op)]
-    return _innermost(frames) or f'operation "{op.name}"'
+    return line_of_op(op) or f'operation "{op.name}"'
+
+
+def line_of_op(op: Any) -> str | None:
+    """The user's line that created a graph operation, if there is one."""
+    frames = frames_of(op)
+    for i in range(len(frames) - 1, -1, -1):
+        if is_users(frames[i].filename):
+            return place(frames[i].filename, frames[i].lineno)
+    return None
 
 
 def callers_of(op: Any) -> tuple[str, ...]:
@@ -69,7 +83,7 @@ def callers_of(op: Any) -> tuple[str, ...]:
     return tuple(reversed(lines[:-1]))
 
 
-def frames_of(op: Any) -> Iterable[Any]:
+def frames_of(op: Any) -> Sequence[Any]:
     """The frames of a graph operation's creation; none of an imported one's."""
     return op.traceback or ()
 

@@ -155,16 +155,15 @@ def _is_gradient(node: Node) -> bool:
 
 def line_of(node: Node) -> str:
     """The user's line that a node comes from, or the name of its operation."""
-    return source.of_op(_written(node))
+    lines = filter(None, map(source.line_of_op, _written(node)))
+    return next(lines, f'operation "{node.call.name}"')
 
 
 def callers_of(node: Node) -> tuple[str, ...]:
     """The user's lines that called the one that a node comes from, innermost first."""
-    return source.callers_of(_written(node))
+    return next(filter(None, map(source.callers_of, _written(node))), ())
 
 
-def _written(node: Node) -> tf.Operation:
-    """The operation that the user's line made."""
-    ops = (_original_op(node.op) or node.op, node.op, node.call)
-    has_line = (o for o in ops if not source.of_op(o).startswith("operation "))
-    return next(has_line, node.call)
+def _written(node: Node) -> tuple[tf.Operation, ...]:
+    """Operations that the user's line may have made, the nearest to it first."""
+    return _original_op(node.op) or node.op, node.op, node.call
