@@ -23,17 +23,28 @@ def check(mapped):
             # What is there once a batch counts a sample's share of it.
             assert edge.bytes in (sizes, -(-sizes // graph.batch_size))
     assert any(edge.target == "host" and edge.tensor == "loss" for edge in graph.edges)
-    holders = {w.name: k.name for k in graph.kernels for w in k.weights if w.trained}
-    between = {(e.source, e.target, e.tensor): e for e in graph.edges}
+    if graph.mode == "train":
+        check_shared_weights(graph, order)
     for kernel in graph.kernels:
-        for name in holders.keys() & set(kernel.shared):
-            if graph.mode == "train":
-                assert (holders[name], kernel.name, name) in between
-                assert sends_back(graph, holders[name], kernel.name)
         assert kernel.lines or kernel.kind == "gradient_scaling"
         trained = any(weight.trained for weight in kernel.weights)
         assert not trained or "forward" in kernel.passes
         assert ("update" in kernel.passes) == (trained and graph.mode == "train")
+
+
+def check_shared_weights(graph, order):
+    """A weight goes one way, and its gradient the other."""
+    holders = {w.name: (k, w) for k in graph.kernels for w in k.weights if w.trained}
+    between = {(e.source, e.target, e.tensor) for e in graph.edges}
+    for kernel in graph.kernels:
+        for name in holders.keys() & set(kernel.shared):
+            holder, weight = holders[name]
+            first, second = sorted([holder.name, kernel.name], key=order.get)
+            is_first = first == holder.name
+            assert not is_first or (first, second, name) in between
+            # That of a bias may be known when compiling.
+            returns = "weight_gradient" in kernel.passes and len(weight.shape) > 1
+            assert not (is_first and returns) or sends_back(graph, first, second)
 
 
 def trained(graph):

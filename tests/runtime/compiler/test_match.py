@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import toy
 from checking import check, trained
+from written_out import WRITTEN_OUT
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -14,6 +15,15 @@ def test_real_models_map(compile_model, name, mode):
     mapped = compile_model(model_fn, input_fn, mode)
     check(mapped)
     assert ("weight_gradient" in str(mapped.graph)) == (mode == "train")
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_models_that_are_written_out_map(compile_model, name, mode):
+    mapped = compile_model(*WRITTEN_OUT[name], mode)
+    check(mapped)
+    (scaling,) = mapped.kernels("gradient_scaling") or [None]
+    assert scaling is None or scaling.weights == ()
 
 
 def test_a_dense_layer_is_one_kernel(compile_model):

@@ -1,7 +1,7 @@
 """Which kernel runs each instruction: forward, backward, and update."""
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from wafer_runtime.compiler.attribute import BACKWARD
 from wafer_runtime.compiler.cluster import Cluster
@@ -31,7 +31,7 @@ class Ownership:
         self._by_node = {g.node: c for c in clusters for g in c.groups}
         for instruction, origin in step.forward():
             self.of[instruction] = self._by_node[origin.node]
-        self._own_weights()
+        self._own_weights({cluster: i for i, cluster in enumerate(clusters)})
         self._own_backward()
         self._own_updates()
 
@@ -42,7 +42,7 @@ class Ownership:
         kind, _, name = self._step.argument(tensor).partition(":")
         return self.variables[name] if kind == "variable" else None
 
-    def _own_weights(self) -> None:
+    def _own_weights(self, places: Mapping[Cluster, int]) -> None:
         for parameter in self._step.parameters:
             kind, _, name = self._step.argument(parameter).partition(":")
             if kind != "variable":
@@ -50,9 +50,12 @@ class Ownership:
             users = [self.of[user] for user in parameter.users if user in self.of]
             if users:
                 # A norm of the weights in the loss uses them too, and is no layer.
+                # Of several layers the first has them, and sends them on.
                 scope = name.rpartition("/")[0]
-                users.sort(key=lambda c: (c.layer != scope, c.anchor is None))
-                self.variables[name] = users[0]
+                self.variables[name] = min(
+                    users,
+                    key=lambda c: (c.layer != scope, c.anchor is None, places[c]),
+                )
         scopes: dict[str, Cluster] = {}
         for name, cluster in self.variables.items():
             for end in (i for i, letter in enumerate(name) if letter == "/"):
