@@ -44,6 +44,26 @@ def test_kernels_that_share_weights_send_them_and_their_gradients(compile_model)
     assert shared.passes == ("forward", "input_gradient", "weight_gradient")
 
 
+def test_a_sum_of_gradients_is_where_they_come_back_to_first(compile_model):
+    """A sum before two embeddings: what comes back for it does not go on again."""
+
+    def model_fn(features, labels, mode, params):
+        places = tf.range(12)[None]
+        x = layers.Embedding(50, 8, name="words")(features["source"])
+        x += layers.Embedding(12, 8, name="places")(places)
+        y = layers.LayerNormalization()(x)
+        x += layers.Dense(8)(y)
+        logits = tf.matmul(x[:, -1], tf1.trainable_variables()[0], transpose_b=True)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[:, 0], logits)
+        return models.spec(mode, tf.reduce_mean(loss))
+
+    mapped = compile_model(model_fn, models.tokens(12))
+    check(mapped)
+    assert not [e for e in mapped.graph.edges if e.tensor.startswith("gradients")]
+    (logits,) = [k for k in mapped.kernels("dense") if k.shared]
+    assert (logits.layer, logits.shared) == ("", ("words/embeddings",))
+
+
 def test_shared_weights_stay_where_they_are_in_an_evaluation(compile_model):
     mapped = compile_model(siamese, models.tokens(12, target=9), "eval")
     check(mapped)

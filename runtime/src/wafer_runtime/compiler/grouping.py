@@ -68,6 +68,7 @@ def _name_layers(step: Step, groups: Collection[Group]) -> None:
     layers = {name.rpartition("/")[0]: "" for name in step.weights()}
     layers = {scope: scope for scope in layers if scope}
     reads = _reads(step, groups)
+    at_home = {_innermost(group, layers) for group in reads}
     found: dict[Group, str] = {}
     for group, weight in reads.items():
         scope = weight.rpartition("/")[0]
@@ -77,7 +78,9 @@ def _name_layers(step: Step, groups: Collection[Group]) -> None:
             if scope and outer:
                 layers[outer] = scope
             else:
-                found[group] = _CALL.sub("", f"{group.scope}/").strip("/") or scope
+                own = _CALL.sub("", f"{group.scope}/").strip("/")
+                # A weight that another layer lends is no reason to be called like it.
+                found[group] = own or (scope if scope not in at_home else "")
     for group in groups:
         group.layer = _innermost(group, layers) or found.get(group, "")
 

@@ -1,7 +1,7 @@
 """Which kernel runs each instruction: forward, backward, and update."""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container
 
 from wafer_runtime.compiler.attribute import BACKWARD
 from wafer_runtime.compiler.cluster import Cluster
@@ -29,9 +29,11 @@ class Ownership:
         self.states: set[str] = set()
         self._step = step
         self._by_node = {g.node: c for c in clusters for g in c.groups}
+        # In the order of the samples' way; scaling is on nobody's.
+        self._places = {scaling: -1} | {c: i for i, c in enumerate(clusters)}
         for instruction, origin in step.forward():
             self.of[instruction] = self._by_node[origin.node]
-        self._own_weights({cluster: i for i, cluster in enumerate(clusters)})
+        self._own_weights()
         self._own_backward()
         self._own_updates()
 
@@ -42,7 +44,7 @@ class Ownership:
         kind, _, name = self._step.argument(tensor).partition(":")
         return self.variables[name] if kind == "variable" else None
 
-    def _own_weights(self, places: Mapping[Cluster, int]) -> None:
+    def _own_weights(self) -> None:
         for parameter in self._step.parameters:
             kind, _, name = self._step.argument(parameter).partition(":")
             if kind != "variable":
@@ -54,7 +56,11 @@ class Ownership:
                 scope = name.rpartition("/")[0]
                 self.variables[name] = min(
                     users,
-                    key=lambda c: (c.layer != scope, c.anchor is None, places[c]),
+                    key=lambda c: (
+                        c.layer != scope,
+                        c.anchor is None,
+                        self._places[c],
+                    ),
                 )
         scopes: dict[str, Cluster] = {}
         for name, cluster in self.variables.items():
@@ -90,13 +96,13 @@ class Ownership:
             elif not is_forward and origin.forward is not origin.node:
                 self.of[instruction] = self.scaling
         self._own_changes()
-        # Other sums of gradients go with what takes them.
+        # Other sums of gradients go with the last of what takes them, and from there
+        # back to the others.
         for instruction in reversed(backward):
             if instruction not in self.of:
-                users = (self.of.get(user) for user in instruction.users)
-                owner = next((cluster for cluster in users if cluster), None)
-                if owner is not None:
-                    self.of[instruction] = owner
+                users = [self.of[user] for user in instruction.users if user in self.of]
+                if users:
+                    self.of[instruction] = max(users, key=self._places.__getitem__)
         for instruction in backward:
             self.of.setdefault(instruction, self._of_operands(instruction))
 
