@@ -180,3 +180,45 @@ def test_a_loss_scale_as_it_was(wafer_exec):
     )
     assert done.returncode == 2
     assert "multiplier=3" in done.stderr
+
+
+def test_keras_metrics_evaluate_as_they_did(wafer_exec):
+    done = wafer_exec(
+        """
+        import numpy as np
+        import tensorflow as tf
+
+        x = np.arange(64, dtype=np.float32)[:, None] / 64
+
+        def model_fn(features, labels, mode):
+            w = tf.Variable(1.0, name="w")
+            predictions = w * features
+            error = tf.keras.metrics.MeanAbsoluteError()
+            error.update_state(labels, predictions)
+            loss = tf.reduce_mean((labels - predictions) ** 2)
+            optimizer = tf.compat.v1.train.GradientDescentOptimizer(0.0)
+            train_op = optimizer.minimize(
+                loss, tf.compat.v1.train.get_or_create_global_step())
+            return tf.estimator.EstimatorSpec(
+                mode, predictions, loss, train_op, {"error": error})
+
+        def input_fn():
+            return tf.data.Dataset.from_tensor_slices((x, 3 * x)).batch(16)
+
+        estimator = tf.estimator.Estimator(model_fn, "out")
+        estimator.train(input_fn)
+        for _ in range(2):
+            found = estimator.evaluate(input_fn)["error"]
+            assert abs(found - 2 * x.mean()) < 1e-5, found
+
+        from wafer_runtime.estimator import CerebrasEstimator
+        vendor = CerebrasEstimator(model_fn, "out")
+        try:
+            vendor.evaluate(input_fn)
+        except ValueError as error:
+            print(error)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert "leaves out" not in done.stderr
+    assert "script.py:10: The Keras metrics API is not supported" in done.stdout

@@ -123,6 +123,7 @@ def test_metrics_that_are_text_or_arrays(trained, tmp_path, caplog):
             "summary": (summary, tf.no_op()),
             "text": (tf.constant("no summary"), tf.no_op()),
             "array": (tf.constant([1.0, 2.0]), tf.no_op()),
+            "nested": ((tf.constant(1.0), (tf.constant(2), tf.zeros([2]))), tf.no_op()),
         }
         return EstimatorSpec(mode, loss=spec.loss, eval_metric_ops=metrics)
 
@@ -130,12 +131,15 @@ def test_metrics_that_are_text_or_arrays(trained, tmp_path, caplog):
     other = toy.estimator(tmp_path, {}, model_fn)
     values = other.evaluate(toy.input_fn, steps=2, checkpoint_path=path)
     assert values["text"] == b"no summary"
-    assert 'The metric "text" is text: not in the event file' in caplog.text
+    assert values["nested"][1][0] == 2
+    assert 'The metric "nested" is no number: not in the event file' in caplog.text
+    assert 'The metric "text" is no number: not in the event file' in caplog.text
     (events,) = (tmp_path / "eval").iterdir()
     found = {
         value.tag: value
         for event in tf1.train.summary_iterator(str(events))
         for value in event.summary.value
     }
-    assert found["inner"].simple_value == 3
+    assert found["summary/0"].simple_value == 3
+    assert found["checkpoint_path"].tensor.string_val == [path.encode()]
     assert tf.make_ndarray(found["array"].tensor).tolist() == [1, 2]

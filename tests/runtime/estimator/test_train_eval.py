@@ -84,6 +84,15 @@ def test_the_last_checkpoint_is_evaluated_once(tmp_path):
         (lambda: TrainSpec(toy.input_fn, hooks=[3]), "must be SessionRunHook"),
         (lambda: EvalSpec(toy.input_fn, steps=-1), "steps > 0, given: -1"),
         (lambda: EvalSpec(toy.input_fn, throttle_secs=-1), "throttle_secs >= 0"),
+        (lambda: EvalSpec(toy.input_fn, exporters=[3]), r"must have a name and export"),
+        (
+            lambda: EvalSpec(toy.input_fn, exporters=[FinalExporter("a", None)] * 2),
+            "exporters need a name each, given: a, a",
+        ),
+        (
+            lambda: TrainSpec(toy.input_fn, saving_listeners=["me"]),
+            "must be CheckpointSaverListener, given: 'me'",
+        ),
     ],
 )
 def test_senseless_specifications_are_refused_when_they_are_made(make, message):

@@ -24,6 +24,20 @@ class Estimator(CerebrasEstimator):
     ):
         super().__init__(model_fn, model_dir, None, config, params, warm_start_from)
 
+    _takes_keras_metrics = True
+
+    @property
+    def model_fn(self) -> UserFn:
+        """`model_fn(features, labels, mode, config)`, with the params filled in."""
+        function, params = super().model_fn, self.params
+
+        def model_fn(features: Any, labels: Any, mode: str, config: Any) -> Any:
+            given = {"labels": labels, "mode": mode, "params": params, "config": config}
+            taken = argument_names(function)
+            return function(features, **{k: v for k, v in given.items() if k in taken})
+
+        return model_fn
+
     def export_savedmodel(
         self,
         export_dir_base: str,
@@ -79,7 +93,7 @@ def getargspec(function: Callable[..., Any]) -> ArgSpec:
 
 
 def add_metrics(
-    estimator: CerebrasEstimator, metric_fn: Callable[..., Mapping[str, Any]]
+    estimator: Estimator, metric_fn: Callable[..., Mapping[str, Any]]
 ) -> Estimator:
     """An estimator like `estimator` whose evaluations have more metrics.
 
@@ -87,19 +101,19 @@ def add_metrics(
     returns `{name: (value, update_op)}`; a metric of the same name is replaced.
     """
     wanted = argument_names(metric_fn)
+    original = estimator.model_fn
 
-    def model_fn(
-        features: Any, labels: Any, mode: str, params: Any, config: Any
-    ) -> EstimatorSpec:
-        given = {"labels": labels, "mode": mode, "params": params, "config": config}
-        taken = argument_names(estimator.model_fn)
-        spec = estimator.model_fn(
-            features=features, **{k: v for k, v in given.items() if k in taken}
-        )
+    def model_fn(features: Any, labels: Any, mode: str, config: Any) -> EstimatorSpec:
+        spec = original(features, labels, mode, config)
         if mode != "eval":
             return spec
-        known = given | {"features": features, "predictions": spec.predictions}
+        known = {
+            "features": features,
+            "labels": labels,
+            "predictions": spec.predictions,
+            "config": config,
+        }
         added = metric_fn(**{name: known[name] for name in wanted})
         return spec._replace(eval_metric_ops=dict(spec.eval_metric_ops) | dict(added))
 
-    return Estimator(model_fn, estimator.model_dir, estimator.config, estimator.params)
+    return Estimator(model_fn, estimator.model_dir, estimator.config)

@@ -14,7 +14,7 @@ from tf_keras.src.engine import base_layer_v1
 
 from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
-from wafer_runtime.estimator import contract
+from wafer_runtime.estimator import contract, keras_metrics
 from wafer_runtime.estimator.graph import ancestors
 from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys
 
@@ -36,9 +36,6 @@ class Inputs(NamedTuple):
 
 
 _building = contextvars.ContextVar("_building", default=False)
-_metrics: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar(
-    "_metrics", default=None
-)
 
 
 def refuse_nesting(mode: str) -> None:
@@ -163,19 +160,8 @@ def _keras_loops_refused() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def keras_metrics_noted() -> Iterator[list[str]]:
-    """Note the lines of Keras metrics, in place of an error at the first of them."""
-    lines: list[str] = []
-    token = _metrics.set(lines)
-    try:
-        yield lines
-    finally:
-        _metrics.reset(token)
-
-
 def _noting_metric() -> Callable[..., Any] | None:
-    lines = _metrics.get()
+    lines = keras_metrics.noted_lines()
     if lines is None:
         return None
     original = tf.keras.metrics.Metric.__init__
@@ -197,6 +183,8 @@ def _keras_updates_collected() -> Iterator[None]:
     def add_and_collect(layer: Any, updates: Any) -> None:
         known = list(layer.updates)
         add_update(layer, updates)
+        if keras_metrics.is_metric(layer):
+            return  # updated by evaluations, not by steps
         for update in layer.updates:
             # A functional model's layers also update on the placeholders of its inputs.
             fed = any(op.type == "Placeholder" for op in ancestors([update]))

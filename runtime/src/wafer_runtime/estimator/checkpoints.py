@@ -77,7 +77,10 @@ def _is_there(path: str) -> bool:
     folder, name = os.path.split(path)
     files = tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []
     parts = [file.removeprefix(name) for file in files if file.startswith(name)]
-    return all(any(p.startswith(s) for p in parts) for s in (".index", ".data-"))
+    # Format V1 has one file, of that very name.
+    return "" in parts or all(
+        any(p.startswith(s) for p in parts) for s in (".index", ".data-")
+    )
 
 
 def all_checkpoints(model_dir: str) -> list[str]:

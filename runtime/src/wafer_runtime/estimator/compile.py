@@ -23,7 +23,7 @@ from wafer_runtime.compiler.trace import (
     trace,
 )
 from wafer_runtime.errors import MappingError, ModelFnError, WaferError
-from wafer_runtime.estimator import calls, sessions
+from wafer_runtime.estimator import calls, keras_metrics, sessions
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import EstimatorSpec
@@ -93,7 +93,7 @@ def _compiled(
     def check(inputs: calls.Inputs) -> None:
         check_static(where, inputs.features, inputs.labels)
 
-    with calls.keras_metrics_noted() as metrics:
+    with keras_metrics.noted() as metrics:
         try:
             with (
                 stages("trace"),

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf1
 
 from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
+from wafer_runtime.estimator import keras_metrics
 
 _MODES = ("train", "eval", "infer")
 _HOOK_FIELDS = (
@@ -119,10 +120,8 @@ def _check_loss(where: str, loss: Any) -> Any:
         return None
     if not tf.is_tensor(loss):
         raise _broken(where, f"loss must be Tensor, given: {loss!r}")
-    if loss.shape.num_elements() == 1:
+    if loss.shape.num_elements() in (None, 1):
         return tf.reshape(loss, [])
-    if loss.shape.rank is None or loss.shape.num_elements() is None:
-        return tf.ensure_shape(loss, [])
     raise _broken(
         where,
         f"Loss must be scalar, given shape {loss.shape} (made at "
@@ -187,15 +186,20 @@ def _check_metrics(where: str, name: str, metrics: Any) -> Mapping[str, Any]:
         raise _broken(
             where, f"{name} is a {type(metrics).__name__}; wanted {_METRIC_FORM}"
         )
-    for key, pair in metrics.items():
-        if "keras" in type(pair).__module__:
-            raise _broken(
-                where,
-                f"{name}[{key!r}] is a Keras {type(pair).__name__}. {NO_KERAS_METRICS}",
-            )
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise _broken(where, f"{name}[{key!r}] is {pair!r}; wanted {_METRIC_FORM}")
-    return metrics
+    return {key: _pair(where, f"{name}[{key!r}]", m) for key, m in metrics.items()}
+
+
+def _pair(where: str, name: str, metric: Any) -> Any:
+    if "keras" in type(metric).__module__:
+        if keras_metrics.noted_lines() is None or not keras_metrics.is_metric(metric):
+            kind = f"a Keras {type(metric).__name__}"
+            raise _broken(where, f"{name} is {kind}. {NO_KERAS_METRICS}")
+        if not metric.updates:
+            raise _broken(where, f"{name}: call its update_state(labels, predictions)")
+        return keras_metrics.as_pair(metric)
+    if not isinstance(metric, tuple | list) or len(metric) != 2:
+        raise _broken(where, f"{name} is {metric!r}; wanted {_METRIC_FORM}")
+    return metric
 
 
 def _check_hooks(where: str, name: str, hooks: Iterable[Any] | None) -> tuple[Any, ...]:

@@ -20,7 +20,12 @@ from wafer_runtime.estimator.compile import Compiled
 from wafer_runtime.estimator.machine import Machine
 from wafer_runtime.estimator.run_config import CSRunConfig, RunConfig
 from wafer_runtime.estimator.sessions import Setup
-from wafer_runtime.estimator.specs import ModeKeys, check_counts, check_hooks
+from wafer_runtime.estimator.specs import (
+    ModeKeys,
+    check_counts,
+    check_hooks,
+    check_listeners,
+)
 from wafer_runtime.system import check_simulated
 
 log = logging.getLogger("wafer_runtime")
@@ -43,6 +48,9 @@ class CerebrasEstimator:
     themselves.
     """
 
+    # They would keep the model from the wafer.
+    _takes_keras_metrics = False
+
     def __init__(
         self,
         model_fn: UserFn,
@@ -61,6 +69,7 @@ class CerebrasEstimator:
             config=config.replace(model_dir=directory),
             model_dir=directory,
             warm_start=checkpoints.as_warm_start(warm_start_from),
+            takes_keras_metrics=self._takes_keras_metrics,
         )
         self.compile_dir = compile_dir or directory
 
@@ -118,8 +127,10 @@ class CerebrasEstimator:
         machine = Machine()
         if on_wafer:
             machine = self._programmed(input_fn, ModeKeys.TRAIN, self.model_dir)
-        how = (steps, max_steps, tuple(saving_listeners or ()))
-        train_lib.train(self._setup, input_fn, hooks, *how, machine)
+        listeners = check_listeners(saving_listeners)
+        train_lib.train(
+            self._setup, input_fn, hooks, steps, max_steps, listeners, machine
+        )
         return self
 
     def evaluate(

@@ -50,7 +50,7 @@ def evaluate(
         values = _run(setup, built, steps, hooks, path, machine)
     directory = eval_dir(setup.model_dir, name)
     log.info("Evaluation of %s: %s", path or "the initial model", _in_words(values))
-    _write_summary(directory, values)
+    _write_summary(directory, values, path)
     return values
 
 
@@ -118,36 +118,45 @@ def _eval_counter() -> tf.Variable:
 
 def _in_words(values: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name} = {value:.6g}" if np.ndim(value) == 0 and not _is_text(value)
-        else f"{name}: {np.shape(value)}"
+        f"{name} = {value:.6g}" if not _is_more(value) and np.ndim(value) == 0
+        else f"{name}: {value if isinstance(value, tuple | list) else np.shape(value)}"
         for name, value in sorted(values.items())
     )  # fmt: skip
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, bytes | str)
+def _is_more(value: Any) -> bool:
+    """Whether a metric is text, or several values, and so no number or array."""
+    return isinstance(value, bytes | str | tuple | list | dict)
 
 
 def _merge(summary: Any, name: str, value: Any) -> None:
-    """A metric that is text may be a serialised Summary; other text is only shown."""
+    """A metric that is text may be a serialised Summary; others are only shown."""
     try:
-        summary.MergeFrom(tf1.Summary.FromString(value))
-    except DecodeError:
-        log.warning('The metric "%s" is text: not in the event file', name)
+        made = tf1.Summary.FromString(value)
+    except (DecodeError, TypeError):
+        log.warning('The metric "%s" is no number: not in the event file', name)
+        return
+    for i, part in enumerate(made.value):
+        part.tag = f"{name}/{i}"
+    summary.MergeFrom(made)
 
 
-def _write_summary(directory: str, values: dict[str, Any]) -> None:
+def _write_summary(directory: str, values: dict[str, Any], path: str | None) -> None:
     summary = tf1.Summary()
     for name, value in values.items():
         if name == "global_step":
             continue
-        if _is_text(value):
+        if _is_more(value):
             _merge(summary, name, value)
         elif np.ndim(value) == 0:
             summary.value.add(tag=name, simple_value=float(value))
         else:
             tensor = summary.value.add(tag=name).tensor
             tensor.CopyFrom(tf.make_tensor_proto(value))
+    if path is not None:
+        told = summary.value.add(tag="checkpoint_path")
+        told.metadata.plugin_data.plugin_name = "text"
+        told.tensor.CopyFrom(tf.make_tensor_proto(path))
     with tf.Graph().as_default():  # the writer refuses to work in eager mode
         writer = tf1.summary.FileWriterCache.get(directory)
         writer.add_summary(summary, int(values["global_step"]))

@@ -43,7 +43,7 @@ def _next_wanted(hook: Any, step: int) -> int:
     if callable(getattr(hook, "next_step", None)):
         return hook.next_step(step)
     passive = all(
-        getattr(type(hook), name) is getattr(Hook, name)
+        getattr(type(hook), name, None) is getattr(Hook, name)
         for name in ("before_run", "after_run")
     )
     return NEVER if passive else step + 1

@@ -3,6 +3,7 @@
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.errors import CheckpointError
+from wafer_runtime.estimator import keras_metrics
 from wafer_runtime.estimator.calls import (
     Inputs,
     UserFn,
@@ -31,6 +33,7 @@ class Setup(NamedTuple):
     config: RunConfig
     model_dir: str
     warm_start: WarmStartSettings | None
+    takes_keras_metrics: bool
 
 
 class Built(NamedTuple):
@@ -60,7 +63,9 @@ def built_graph(
         global_step = create_global_step()
         inputs = call_input_fn(input_fn, mode, setup.params, config)
         check(inputs)
-        spec = call_model_fn(setup.model_fn, inputs, mode, setup.params, config)
+        taken = keras_metrics.noted if setup.takes_keras_metrics else nullcontext
+        with taken():
+            spec = call_model_fn(setup.model_fn, inputs, mode, setup.params, config)
         yield Built(inputs, spec, global_step)
 
 

@@ -121,6 +121,39 @@ def check_hooks(hooks: Iterable[Any] | None) -> tuple[Any, ...]:
     return hooks
 
 
+def check_listeners(listeners: Iterable[Any] | None) -> tuple[Any, ...]:
+    """The listeners as a tuple, all of them CheckpointSaverListeners."""
+    listeners = tuple(listeners or ())
+    for listener in listeners:
+        if not isinstance(listener, tf1.train.CheckpointSaverListener):
+            raise UsageError(
+                f"All saving_listeners must be CheckpointSaverListener, given: "
+                f"{listener!r}"
+            )
+    return listeners
+
+
+def _check_exporters(given: Any) -> None:
+    names = []
+    for exporter in as_exporters(given):
+        name = getattr(exporter, "name", None)
+        if not callable(getattr(exporter, "export", None)) or not name:
+            raise UsageError(
+                f"exporters must have a name and export(), given: {given!r}"
+            )
+        names.append(name)
+    if len(names) > len(set(names)):
+        raise UsageError(f"exporters need a name each, given: {', '.join(names)}")
+
+
+def as_exporters(given: Any) -> list[Any]:
+    """Exporters as a list: there may be none, one, or several."""
+    if given is None:
+        return []
+    # A single exporter may itself be a tuple.
+    return [given] if hasattr(given, "export") else list(given)
+
+
 def _check_input_fn(input_fn: Any) -> None:
     if not callable(input_fn):
         raise UsageError(
@@ -142,6 +175,7 @@ class TrainSpec:
         _check_input_fn(self.input_fn)
         check_counts(max_steps=self.max_steps)
         check_hooks(self.hooks)
+        check_listeners(self.saving_listeners)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +200,7 @@ class EvalSpec:
         _check_input_fn(self.input_fn)
         check_counts(steps=self.steps)
         check_hooks(self.hooks)
+        _check_exporters(self.exporters)
         for name in ("start_delay_secs", "throttle_secs"):
             if getattr(self, name) < 0:
                 raise UsageError(f"Must specify {name} >= 0: {getattr(self, name)}")

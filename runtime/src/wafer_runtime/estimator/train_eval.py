@@ -10,7 +10,7 @@ import tensorflow as tf
 from wafer_runtime.errors import UsageError
 from wafer_runtime.estimator import interrupts
 from wafer_runtime.estimator.driver import CerebrasEstimator
-from wafer_runtime.estimator.specs import EvalSpec, TrainSpec
+from wafer_runtime.estimator.specs import EvalSpec, TrainSpec, as_exporters
 
 log = logging.getLogger("wafer_runtime")
 
@@ -101,12 +101,5 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
                 self.metrics,
                 is_final,
             )
-            for exporter in _as_list(spec.exporters)
+            for exporter in as_exporters(spec.exporters)
         ]
-
-
-def _as_list(exporters: Any) -> list[Any]:
-    if exporters is None:
-        return []
-    # A single exporter may itself be a tuple.
-    return [exporters] if hasattr(exporters, "export") else list(exporters)
