@@ -31,8 +31,10 @@ OLD_ESTIMATOR = """
     config = tf.estimator.RunConfig("out", save_checkpoints_steps=25, tf_random_seed=1)
     estimator = tf.estimator.Estimator(linear, None, config, {"rate": 0.5})
     assert isinstance(estimator, tf.compat.v1.estimator.Estimator)
-    train = tf.compat.v1.estimator.inputs.numpy_input_fn(
-        numbers, 2 * x, batch_size=16, num_epochs=None, shuffle=True)
+    def train():
+        features, labels = tf.compat.v1.estimator.inputs.numpy_input_fn(
+            numbers, x, batch_size=16, num_epochs=None, shuffle=True)()
+        return features, 2 * labels
     test = tf.compat.v1.estimator.inputs.numpy_input_fn(numbers, 2 * x, shuffle=False)
     receiver = tf.estimator.export.build_raw_serving_input_receiver_fn(
         {"x": tf.constant(x)})

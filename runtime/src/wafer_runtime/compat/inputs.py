@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.errors import InputFnError
 
@@ -17,8 +18,8 @@ def numpy_input_fn(
     shuffle: bool | None = None,
     queue_capacity: int = 1000,
     num_threads: int = 1,
-) -> Callable[[], tf.data.Dataset]:
-    """An input_fn over arrays: batches of x, or of (x, y) if y is given.
+) -> Callable[[], Any]:
+    """An input_fn over arrays: it returns the tensors of a batch of x, or of (x, y).
 
     x, y: an array `[samples, ...]`, or a dict of such. Epochs run into one another; the
     last batch is smaller if samples are left. num_epochs None: for ever, and all
@@ -35,8 +36,12 @@ def numpy_input_fn(
     data = (x,) if y is None else (x, y)
     _check_arrays(data)
 
-    def input_fn() -> tf.data.Dataset:
-        return _batches(data, batch_size, num_epochs, shuffle)
+    def input_fn() -> Any:
+        dataset = _batches(data, batch_size, num_epochs, shuffle)
+        # Tensors, as it was: people unpack them in an input_fn of their own.
+        iterator = tf1.data.make_initializable_iterator(dataset)
+        tf1.add_to_collection(tf1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
+        return iterator.get_next()
 
     return input_fn
 
@@ -50,7 +55,7 @@ def pandas_input_fn(
     queue_capacity: int = 1000,
     num_threads: int = 1,
     target_column: str = "target",
-) -> Callable[[], tf.data.Dataset]:
+) -> Callable[[], Any]:
     """As numpy_input_fn, over the columns of a DataFrame: features are a dict.
 
     y: a Series, or a DataFrame, which gives a dict too. target_column is accepted; the
