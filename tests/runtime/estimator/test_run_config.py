@@ -191,3 +191,17 @@ def test_device_fn_places_the_model(tmp_path):
         toy.input_fn, steps=1
     )
     assert devices == ["/device:CPU:0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("sim:9000", "sim"),
+        ("sim:wse1:9000", "sim:wse1"),
+        ("sim:wse1", "sim:wse1"),
+        ("sim", "sim"),
+        ("10.0.0.1:9000", "10.0.0.1:9000"),
+    ],
+)
+def test_a_port_behind_the_simulated_wafer_is_left_out(given, kept):
+    assert CSRunConfig(cs_ip=given).cs_ip == kept

@@ -40,8 +40,8 @@ def save_predictions(path: Path, predictions: Iterable[Any]) -> int:
 
     The file holds one array, `arr_0`, of shape [samples]: `arr_0[i]["name"]` is a
     sample's value and `arr_0["name"]` everybody's. Loading it needs no pickle. Text is
-    stored as numpy's bytes, which lose NULs at the end. InputFnError if there are
-    none.
+    stored as numpy's bytes, which lose NULs at the end. Raises InputFnError if there
+    are none.
     """
     samples = list(predictions)
     if not samples:

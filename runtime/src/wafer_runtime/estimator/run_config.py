@@ -164,6 +164,7 @@ class CSRunConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kind, _, port = (self.cs_ip or "").partition(":")
-        if kind == "sim" and port.isdigit():
-            self._set("cs_ip", "sim")
+        # The vendor's programs put a port behind whatever address they are given.
+        address, _, port = (self.cs_ip or "").rpartition(":")
+        if address.partition(":")[0] == "sim" and port.isdecimal():
+            self._set("cs_ip", address)

@@ -33,7 +33,7 @@ class Setup(NamedTuple):
     config: RunConfig
     model_dir: str
     warm_start: WarmStartSettings | None
-    takes_keras_metrics: bool
+    takes_keras_metrics: bool = False
 
 
 class Built(NamedTuple):
