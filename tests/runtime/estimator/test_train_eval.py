@@ -198,8 +198,9 @@ def test_stop_if_lower_waits_for_min_steps(tmp_path):
     def hook(estimator, **kw):
         return stop_if_lower_hook(estimator, "loss", 10, min_steps=100, **kw)
 
-    # Every evaluation is below; the first that counts is that of step 100.
-    assert step_after_stop(tmp_path, hook) == 110
+    # Every evaluation is below; the first that counts is that of step 100. The hook
+    # asks after steps 1, 11, and so on.
+    assert step_after_stop(tmp_path, hook) == 101
 
 
 def write_history(directory, losses):
@@ -225,7 +226,14 @@ def test_stopping_when_a_metric_stalls_for_30_steps(tmp_path, make, losses, stop
     write_history(estimator.eval_dir(), losses)
     hook = make(estimator, "loss", 30, run_every_secs=None, run_every_steps=5)
     estimator.train(toy.input_fn, steps=40, hooks=[hook])
-    assert estimator.get_variable_value("global_step") == (5 if stops else 40)
+    assert estimator.get_variable_value("global_step") == (1 if stops else 40)
+
+
+def test_an_event_file_that_breaks_off_is_read_so_far(tmp_path):
+    write_history(str(tmp_path), {10: 1.0, 20: 0.5})
+    (events,) = tmp_path.iterdir()
+    events.write_bytes(events.read_bytes()[:-5])
+    assert read_eval_metrics(str(tmp_path)) == {10: {"loss": 1.0}}
 
 
 def test_early_stopping_by_time_and_by_steps_exclude_each_other(tmp_path):

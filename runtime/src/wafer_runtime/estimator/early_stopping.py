@@ -1,10 +1,11 @@
 """Hooks that end training when an evaluation metric says so."""
 
+import contextlib
 import logging
 import operator
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -25,7 +26,8 @@ def make_early_stopping_hook(
 ) -> Any:
     """A hook that ends training when `should_stop_fn()` is true.
 
-    It is asked every `run_every_secs` seconds, or every `run_every_steps` steps.
+    It is asked after the first step, and then every `run_every_secs` seconds, or every
+    `run_every_steps` steps.
     """
     if run_every_secs is not None and run_every_steps is not None:
         raise UsageError("Only one of run_every_secs and run_every_steps may be given.")
@@ -101,11 +103,17 @@ def read_eval_metrics(eval_dir: str) -> dict[int, dict[str, float]]:
     metrics: dict[int, dict[str, float]] = {}
     files = tf.io.gfile.listdir(eval_dir) if tf.io.gfile.isdir(eval_dir) else []
     for name in sorted(name for name in files if ".tfevents." in name):
-        for event in tf1.train.summary_iterator(os.path.join(eval_dir, name)):
+        for event in _events(os.path.join(eval_dir, name)):
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     metrics.setdefault(event.step, {})[value.tag] = value.simple_value
     return dict(sorted(metrics.items()))
+
+
+def _events(path: str) -> Iterator[Any]:
+    """The events of a file; one that is still being written may break off."""
+    with contextlib.suppress(tf.errors.DataLossError):
+        yield from tf1.train.summary_iterator(path)
 
 
 def _history(
@@ -180,29 +188,32 @@ class _EarlyStoppingHook(tf1.train.SessionRunHook):
         self, should_stop: Callable[[], bool], secs: float | None, steps: int | None
     ):
         self._should_stop = should_stop
-        self._secs = secs
+        self._secs = secs or 0
         self._steps = steps
-        self._asked_at = time.monotonic()
-        self._wanted: int | None = None
+        self._asked_at: tuple[int, float] | None = None  # step, s
 
     def begin(self) -> None:
         self._global_step = tf1.train.get_global_step()
 
     def next_step(self, step: int) -> int:
-        """Every `steps` steps from the start of the run, or when `secs` have passed."""
-        if self._steps is None:
-            due = time.monotonic() - self._asked_at >= (self._secs or 0)
-            self._wanted = step + 1 if due else NEVER
-        elif self._wanted is None:
-            self._wanted = step + self._steps
-        return max(self._wanted, step + 1)
+        """The first of a run, and the one `steps` or `secs` after the last."""
+        if self._asked_at and self._steps:
+            return max(self._asked_at[0] + self._steps, step + 1)
+        return step + 1 if self._is_due(step + 1) else NEVER
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         # Another hook may have asked for this step.
-        step = run_context.session.run(self._global_step)
-        if self._wanted is None or step < self._wanted:
+        step = int(run_context.session.run(self._global_step))
+        if not self._is_due(step):
             return
-        self._asked_at = time.monotonic()
-        self._wanted = step + (self._steps or 0)
+        self._asked_at = step, time.monotonic()
         if self._should_stop():
             run_context.request_stop()
+
+    def _is_due(self, step: int) -> bool:
+        if self._asked_at is None:
+            return True
+        asked_step, asked_s = self._asked_at
+        if self._steps:
+            return step - asked_step >= self._steps
+        return time.monotonic() - asked_s >= self._secs
