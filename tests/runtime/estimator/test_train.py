@@ -273,8 +273,9 @@ def test_a_non_finite_loss_names_its_step_and_saves_nothing(tmp_path, hooks, ste
     trained = toy.estimator(tmp_path, log_step_count_steps=1000)
     with pytest.raises(
         NonFiniteLossError, match=rf"loss is (nan|inf) at global step {step}"
-    ):
+    ) as caught:
         trained.train(poisoned, steps=200, hooks=hooks)
+    assert isinstance(caught.value, tf1.train.NanLossDuringTrainingError)
     assert trained.latest_checkpoint().endswith("model.ckpt-100")
     values = toy.variables(trained)
     assert all(np.isfinite(value).all() for value in values.values())

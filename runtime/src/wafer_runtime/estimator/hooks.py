@@ -59,10 +59,16 @@ class InitializerHook(tf1.train.SessionRunHook):
         session.run(self._initializer)
 
 
+class NanLossError(NonFiniteLossError, tf1.train.NanLossDuringTrainingError):
+    """NonFiniteLossError, also for code that catches what TensorFlow's hook raised."""
+
+    __str__ = NonFiniteLossError.__str__
+
+
 def check_finite(step: int, loss: float) -> None:
     """Raise NonFiniteLossError for the loss of a step that went wrong."""
     if not np.isfinite(loss):
-        raise NonFiniteLossError(
+        raise NanLossError(
             f"The loss is {loss} at global step {step}. Lower the learning rate, check "
             "the input for NaN, or, in fp16, use loss scaling. The last checkpoint is "
             "untouched."
