@@ -1,6 +1,6 @@
 """Runs the TensorFlow families of the vendor's public model repository, unmodified.
 
-    python benchmarks/modelzoo.py CHECKOUT [-f FAMILY]...
+    python benchmarks/modelzoo.py CHECKOUT [-f FAMILY]... [-a ACTION]...
 
 CHECKOUT is a checkout of github.com/Cerebras/modelzoo at tag R_1.6.0; it is not
 changed. Each family's own run.py is run by `wafer exec` with its own configuration,
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,12 +242,14 @@ def configure(checkout: Path, family: Family, path: Path) -> None:
     path.write_text(yaml.safe_dump(small))
 
 
-def run(checkout: Path, family: Family, name: str, root: Path) -> Iterator[str]:
-    """A row of the table for each action of a family."""
+def run(
+    checkout: Path, family: Family, name: str, actions: Sequence[str], root: Path
+) -> Iterator[str]:
+    """A row of the table for each of the actions that a family has."""
     folder = checkout / "modelzoo" / family.folder
     params = root / f"{name}.yaml"
     configure(checkout, family, params)
-    for action in family.actions:
+    for action in filter(family.actions.__contains__, actions):
         flags = _ACTIONS[action].split()
         command = [sys.executable, "-c", _WAFER, "exec", "run.py", *flags]
         command += ["--params", str(params), "--model_dir", str(root / f"{name}.out")]
@@ -275,6 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("checkout", type=Path)
     parser.add_argument("-f", "--family", action="append")
+    parser.add_argument("-a", "--action", action="append", choices=_ACTIONS)
     parser.add_argument("--keep", type=Path, help="a folder for data, logs and results")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -285,7 +288,8 @@ def main() -> None:
         known = families(root)
         configure(args.checkout, known["bert"], root / "bert.yaml")
         for name in args.family or known:
-            for row in run(args.checkout.resolve(), known[name], name, root):
+            actions = args.action or list(_ACTIONS)
+            for row in run(args.checkout.resolve(), known[name], name, actions, root):
                 print(row, flush=True)
 
 
