@@ -71,7 +71,13 @@ def _plan(
     )
     strip = system.model_copy(update={"program_width": task.width})
     routes, busiest = route(graph, kernels, strip)
-    sent = sum(e.bytes for e in graph.edges if HOST in (e.source, e.target))
+    # What several kernels take is sent once: routers multicast.
+    tensors = {
+        (e.source, e.tensor): e.bytes
+        for e in graph.edges
+        if HOST in (e.source, e.target)
+    }
+    sent = sum(tensors.values())
     return Plan(
         system=system.name,
         mode=graph.mode,

@@ -143,6 +143,14 @@ def test_its_figures_follow_from_its_parts(plan):
     assert plan.host_bytes_per_sample == 2 * 16 * 64 + 2
 
 
+def test_the_host_sends_once_what_several_kernels_take(plan):
+    graph = chain(6)
+    shared = [edge(HOST, f"d{i}", 16 * 64, back=False) for i in (2, 4)]
+    graph = dataclasses.replace(graph, edges=(*graph.edges, *shared))
+    found = make_plan(graph, WSE2, QUICK, stage)
+    assert found.host_bytes_per_sample == plan.host_bytes_per_sample
+
+
 def test_it_survives_json(plan):
     assert Plan.from_json(plan.to_json()) == plan
     with pytest.raises(ValueError, match="Expecting"):
