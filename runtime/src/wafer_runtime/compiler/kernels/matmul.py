@@ -1,7 +1,7 @@
 """Matrix products: with weights (dense layers), and of activations (attention)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels.library import KernelType, Sizes, share
@@ -12,16 +12,23 @@ def dot_sizes(dot: Instruction) -> dict[str, int]:
     numbers = dot.proto.dot_dimension_numbers
     left, right = dot.operands
 
-    def size(shape: tuple[int, ...], dimensions: list[int]) -> int:
+    def size(shape: tuple[int, ...], dimensions: Iterable[int]) -> int:
         return math.prod(shape[d] for d in dimensions)
 
-    groups = size(left.shape, numbers.lhs_batch_dimensions)
-    inner = size(left.shape, numbers.lhs_contracting_dimensions)
+    def others(shape: tuple[int, ...], *known: Iterable[int]) -> int:
+        return size(shape, set(range(len(shape))).difference(*known))
+
+    left_groups, left_inner, right_groups, right_inner = (
+        numbers.lhs_batch_dimensions,
+        numbers.lhs_contracting_dimensions,
+        numbers.rhs_batch_dimensions,
+        numbers.rhs_contracting_dimensions,
+    )
     return {
-        "groups": groups,
-        "rows": math.prod(left.shape) // (groups * inner),
-        "inner": inner,
-        "columns": math.prod(right.shape) // (groups * inner),
+        "groups": size(left.shape, left_groups),
+        "rows": others(left.shape, left_groups, left_inner),
+        "inner": size(left.shape, left_inner),
+        "columns": others(right.shape, right_groups, right_inner),
     }
 
 
