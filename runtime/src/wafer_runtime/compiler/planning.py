@@ -117,12 +117,17 @@ def _replicated(
 
 
 def _replica_counts(task: placing.Task, plan: Plan) -> list[int]:
-    """Numbers of copies, first those that give most samples by their areas."""
-    rates: dict[int, float] = {}
+    """Numbers of copies, first those that give most samples by their areas.
+
+    In training they divide a batch, whose samples they share.
+    """
+    batch = plan.batch_size if plan.mode == "train" else 0
+    widths: dict[int, int] = {}
     for count in range(2, task.width + 1):
-        width = task.width // count
-        if width == task.width // (count + 1):
-            continue
+        if batch % count == 0:
+            widths[task.width // count] = count
+    rates: dict[int, float] = {}
+    for width, count in widths.items():
         try:
             cycles = area_bound(dataclasses.replace(task, width=width))
         except MappingError:

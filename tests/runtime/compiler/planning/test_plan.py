@@ -229,6 +229,15 @@ def test_replicas_fill_the_fabric():
     assert many.host_cycles * many.replicas <= many.delta_t_cycles
 
 
+@pytest.mark.parametrize(("batch", "most"), [(1, 1), (6, 6), (7, 7)])
+def test_replicas_in_training_divide_the_batch(batch, most):
+    graph = dataclasses.replace(chain(2), batch_size=batch)
+    search = dataclasses.replace(QUICK, iterations=1, multireplica=True)
+    replicas = make_plan(graph, WSE2, search, stage).replicas
+    assert batch % replicas == 0
+    assert 1 < replicas <= most or most == 1 == replicas
+
+
 def test_a_model_that_fills_the_fabric_has_one_copy():
     system = WSE2.model_copy(update={"program_width": 18, "program_height": 18})
     search = dataclasses.replace(QUICK, multireplica=True)
