@@ -27,7 +27,7 @@ def plan(kernels, routes, batch_size=8, host_cycles=1, mode="train", replicas=1)
     return Plan(
         system="s", mode=mode, batch_size=batch_size, clock_hz=1e6, fabric_width=100,
         fabric_height=100, host_bytes_per_sample=4, host_cycles=host_cycles, seed=0,
-        iterations=0, replicas=replicas, replica_width=100, kernels=tuple(kernels),
+        iterations=0, replicas=replicas, replica_height=100, kernels=tuple(kernels),
         routes=tuple(routes),
         busiest_link=Link(0, 0, "E", max(r.cycles for r in routes)),
     )  # fmt: skip

@@ -417,7 +417,7 @@ def test_multireplica_places_several_copies(run, tmp_path):
                   "--multireplica")  # fmt: skip
     assert code == 0
     [report] = (tmp_path / "model").glob("cs_*/compile_report.txt")
-    assert re.search(r"Replicas: \d\d+, each \d+ PEs wide", report.read_text())
+    assert re.search(r"Replicas: \d\d+, each \d+ PEs high", report.read_text())
 
 
 def test_a_model_that_does_not_map_has_an_exit_code_of_its_own(run, tmp_path):

@@ -89,8 +89,8 @@ class Plan:
     """A model on a system, for one sample after another. Extents in PEs.
 
     fabric_cores: PEs for programs. host_cycles: for a sample on its way between host
-    and fabric. replicas: copies of the model side by side; kernels and routes are those
-    of the first, which has `replica_width` columns. seed, iterations: give the
+    and fabric. replicas: copies of the model above one another; kernels and routes
+    are those of the first, which has `replica_height` rows. seed, iterations: give the
     placement again.
     """
 
@@ -105,7 +105,7 @@ class Plan:
     seed: int
     iterations: int
     replicas: int
-    replica_width: int
+    replica_height: int
     kernels: tuple[PlacedKernel, ...]
     routes: tuple[Route, ...]
     busiest_link: Link | None

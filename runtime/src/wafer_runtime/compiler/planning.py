@@ -13,7 +13,7 @@ from wafer_runtime.compiler.placing.bound import area_bound
 from wafer_runtime.compiler.placing.search import place
 from wafer_runtime.compiler.plan import PlacedKernel, Plan
 from wafer_runtime.compiler.route import route
-from wafer_runtime.compiler.size import size, sizes_of
+from wafer_runtime.compiler.size import gradient_sum_bytes, size, sizes_of
 from wafer_runtime.errors import MappingError
 from wafer_runtime.system import System
 
@@ -69,7 +69,7 @@ def _plan(
     kernels = tuple(
         _placed(graph, i, placed, task) for i, placed in enumerate(placement.placed)
     )
-    strip = system.model_copy(update={"program_width": task.width})
+    strip = system.model_copy(update={"program_height": task.height})
     routes, busiest = route(graph, kernels, strip)
     # What several kernels take is sent once: routers multicast.
     tensors = {
@@ -90,7 +90,7 @@ def _plan(
         seed=placement.seed,
         iterations=placement.iterations,
         replicas=replicas,
-        replica_width=task.width,
+        replica_height=task.height,
         kernels=kernels,
         routes=routes,
         busiest_link=busiest,
@@ -104,16 +104,51 @@ def _replicated(
     search: Search,
     plan: Plan,
 ) -> Plan:
-    """The best plan with several copies, each in a strip, or `plan` if it is better."""
+    """The best plan with several copies, each in rows of its own across the fabric,
+    with the host at both ends; or `plan`, if it is better.
+    """
     for count in _replica_counts(task, plan):
-        strip = dataclasses.replace(task, width=task.width // count)
+        shared = _once_a_batch(graph, count)
+        strip = _strip(shared, system, task.height // count, count)
         try:
-            found = _plan(graph, system, _place(strip, search), count)
+            found = _plan(shared, system, _place(strip, search), count)
         except MappingError as error:
             log.info("%d replicas: %s", count, str(error).splitlines()[0])
             continue
         return max(found, plan, key=lambda p: p.samples_per_s(p.delta_t_cycles))
     return plan
+
+
+def _strip(graph: KernelGraph, system: System, height: int, count: int) -> placing.Task:
+    """The task of placing a replica: its sums of gradients go to the next one, and all
+    replicas' sums come back, each way on links of their own.
+    """
+    kernels = []
+    task = size(graph, system)
+    for kernel, placed in zip(graph.kernels, task.kernels, strict=True):
+        shapes = placed.shapes
+        assert isinstance(shapes, Spread)
+        sums = gradient_sum_bytes(kernel) * count / graph.batch_size
+        shapes = shapes._replace(
+            weight_transfer_bytes=shapes.weight_transfer_bytes + sums
+        )
+        kernels.append(dataclasses.replace(placed, shapes=shapes))
+    return dataclasses.replace(task, kernels=tuple(kernels), height=height)
+
+
+def _once_a_batch(graph: KernelGraph, count: int) -> KernelGraph:
+    """The graph of one of `count` replicas, which has so much less of a batch: a sample
+    has a larger share of what travels once.
+    """
+    edges = (
+        dataclasses.replace(
+            edge, bytes=edge.bytes * count, gradient_bytes=edge.gradient_bytes * count
+        )
+        if edge.per_batch
+        else edge
+        for edge in graph.edges
+    )
+    return dataclasses.replace(graph, edges=tuple(edges))
 
 
 def _replica_counts(task: placing.Task, plan: Plan) -> list[int]:
@@ -122,14 +157,14 @@ def _replica_counts(task: placing.Task, plan: Plan) -> list[int]:
     In training they divide a batch, whose samples they share.
     """
     batch = plan.batch_size if plan.mode == "train" else 0
-    widths: dict[int, int] = {}
-    for count in range(2, task.width + 1):
+    heights: dict[int, int] = {}
+    for count in range(2, task.height + 1):
         if batch % count == 0:
-            widths[task.width // count] = count
+            heights[task.height // count] = count
     rates: dict[int, float] = {}
-    for width, count in widths.items():
+    for height, count in heights.items():
         try:
-            cycles = area_bound(dataclasses.replace(task, width=width))
+            cycles = area_bound(dataclasses.replace(task, height=height))
         except MappingError:
             break
         rates[count] = count / max(cycles, plan.host_cycles * count)

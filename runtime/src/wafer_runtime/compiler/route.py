@@ -10,8 +10,8 @@ places to turn at, those whose busiest link is least busy, then those with the f
 hops and links too busy; never through a PE whose router has no color left. Then all are
 chosen anew, with links that were too busy counted as busier, and the best round is
 taken (L. McMurchie and C. Ebeling, PathFinder, 1995). A part that goes to several
-kernels loads a link once: routers multicast. Different tensors of one sender share a
-color: switches turn it from target to target.
+kernels loads a link once: routers multicast. All that one sender sends through a PE
+shares a color: switches turn it from target to target.
 """
 
 import math
@@ -166,10 +166,11 @@ def _middle(found: list[_Port], i: int, count: int) -> _Port:
 
 
 def _edge(inner: list[_Port], x: int, height: int) -> list[_Port]:
-    """For each port the PEs at the edge of the fabric, each in a row of its own."""
+    """For each port the PEs at the edge of the fabric, in as many rows as there are."""
     middle = sum(port[0][1] for port in inner) // len(inner)
     lowest = max(0, min(middle - len(inner) // 2, height - len(inner)))
-    rows = (min(lowest + i, height - 1) for i in range(len(inner)))
+    count = len(inner)
+    rows = (lowest + i * min(count, height) // count for i in range(count))
     return [[(x, row)] * len(port) for row, port in zip(rows, inner, strict=True)]
 
 

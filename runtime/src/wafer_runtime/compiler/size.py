@@ -93,9 +93,13 @@ def _passes(sizes: Sizes, kernel: Kernel) -> tuple[float, float, float]:
 
 def trained_bytes(kernel: Kernel) -> int:
     """Of a kernel's weights, the optimizer's state and the sums of gradients."""
+    return kernel.weight_bytes + kernel.state_bytes + gradient_sum_bytes(kernel)
+
+
+def gradient_sum_bytes(kernel: Kernel) -> int:
+    """Of the sums of a batch's gradients for a kernel's weights."""
     trained = sum(math.prod(w.shape) for w in kernel.weights if w.trained)
-    sums = trained * _GRADIENT_BYTES if "weight_gradient" in kernel.passes else 0
-    return kernel.weight_bytes + kernel.state_bytes + sums
+    return trained * _GRADIENT_BYTES if "weight_gradient" in kernel.passes else 0
 
 
 def transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:

@@ -215,6 +215,9 @@ def _search(params: Any) -> Search:
         for name, key in _SEARCH_KEYS.items()
         if runconfig.get(key) is not None
     }
+    # A number of iterations is done whatever time it takes.
+    if "iterations" in given:
+        given.pop("seconds", None)
     return Search(**given)
 
 

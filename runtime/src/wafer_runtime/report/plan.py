@@ -57,7 +57,7 @@ def _notes(plan: Plan) -> Iterable[str]:
     yield f"PEs: {plan.pes:,} of {plan.fabric_cores:,}"
     yield f"Fullest PE: {fullest.memory_bytes:,} bytes, in {fullest.name}"
     if plan.replicas > 1:
-        yield f"Replicas: {plan.replicas}, each {plan.replica_width} PEs wide"
+        yield f"Replicas: {plan.replicas}, each {plan.replica_height} PEs high"
     yield f"Placement: place_seed {plan.seed}, place_iterations {plan.iterations}"
 
 

@@ -81,11 +81,11 @@ def _boxes(plan: Plan) -> Iterator[_Box]:
     scale = _WIDTH / plan.fabric_width
     for replica in range(plan.replicas):
         for kernel in plan.kernels:
-            x = kernel.x + replica * plan.replica_width
-            top = plan.fabric_height - kernel.y - kernel.height
+            y = kernel.y + replica * plan.replica_height
+            top = plan.fabric_height - y - kernel.height
             yield _Box(
                 kernel,
-                x * scale,
+                kernel.x * scale,
                 _HEAD + top * scale,
                 kernel.width * scale,
                 kernel.height * scale,

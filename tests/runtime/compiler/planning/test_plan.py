@@ -215,18 +215,31 @@ def test_what_has_nothing_to_compute_is_refused():
         make_plan(empty, WSE2, QUICK, stage)
 
 
-def test_replicas_fill_the_fabric():
-    one = make_plan(chain(3), WSE2, QUICK, stage)
-    many = make_plan(
-        chain(3), WSE2, dataclasses.replace(QUICK, multireplica=True), stage
-    )
-    assert many.replicas > 1
-    assert many.replica_width * many.replicas <= 750
-    assert max(k.x + k.width for k in many.kernels) <= many.replica_width
+def gain(graph):
+    """Samples/s of many replicas over those of one copy; and the plan of the many."""
+    one = make_plan(graph, WSE2, QUICK, stage)
+    search = dataclasses.replace(QUICK, multireplica=True)
+    many = make_plan(graph, WSE2, search, stage)
     rates = [p.samples_per_s(p.delta_t_cycles) for p in (one, many)]
-    assert rates[1] > 2 * rates[0]
-    # The host serves all of them.
+    return rates[1] / rates[0], many
+
+
+def test_replicas_fill_the_fabric():
+    gained, many = gain(dataclasses.replace(chain(3), batch_size=1024))
+    assert gained > 3
+    assert many.replica_height * many.replicas <= 994
+    assert max(k.y + k.height for k in many.kernels) <= many.replica_height
+    # The host is at both ends of every replica's rows, and serves all of them.
+    paths = [p for r in many.routes if HOST in (r.source, r.target) for p in r.paths]
+    assert {0, 749} <= {x for path in paths for x in (path[0], path[6])}
     assert many.host_cycles * many.replicas <= many.delta_t_cycles
+
+
+def test_replicas_add_up_their_gradients_once_a_batch():
+    large, small = (
+        gain(dataclasses.replace(chain(3), batch_size=batch))[0] for batch in (1024, 8)
+    )
+    assert small < large / 2
 
 
 @pytest.mark.parametrize(("batch", "most"), [(1, 1), (6, 6), (7, 7)])

@@ -229,7 +229,7 @@ def _transfer(s: Any, h: int, w: int, c: int) -> float:
 
 @jit
 def _cycles(s: Any, h: int, w: int, c: int, k: int) -> float:
-    return max(_compute(s, h, w, c, k), _transfer(s, h, w, c))
+    return max(1.0, _compute(s, h, w, c, k), _transfer(s, h, w, c))
 
 
 @jit
