@@ -122,6 +122,9 @@ def test_a_layer_waits_for_its_inputs():
     assert layer.cost(Execution(1, 1, (784,), (500,))).time_cycles == 392
     sequence = layer._replace(rows=128, transfer_bytes=128 * 2 * 784)
     assert sequence.transfer_cycles(Execution(4, 1, (784,), (500,))) == 32 * 392
+    # 64 groups side by side, and a row for inputs and one for sums.
+    image = layer._replace(columns=64, transfer_bytes=64 * 2 * 784)
+    assert image.transfer_cycles(Execution(1, 64, (1,), (1,))) == 32 * 392
 
 
 def test_positions_make_products_twice_as_fast():
