@@ -32,6 +32,7 @@ def cost_cycles(number, system, dtype, rows, columns, **sizes):
         sum_rows=1.0,
         weight_words=1.0,
         weight_rows=1,
+        weight_transfer_bytes=0,
         held_words=0.0,
         rates=rates_of(system, item_bytes),
         memory_limit_words=1 << 20,

@@ -9,6 +9,24 @@ from wafer_runtime.compiler.kernel_graph import HOST, made
 
 
 @dataclasses.dataclass(frozen=True)
+class Search:
+    """How to look for a placement: as `placing.search.place` says.
+
+    multireplica: place as many copies of the model as give the most samples.
+    """
+
+    seconds: float = 10.0
+    seed: int = 0
+    iterations: int | None = None
+    multireplica: bool = False
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages that `planning.make_plan` enters."""
+        return ("size", "place", "route", *(["replicate"] * self.multireplica))
+
+
+@dataclasses.dataclass(frozen=True)
 class PlacedKernel:
     """A kernel on the fabric. x, y: of its lower left PE; width, height: in PEs.
 

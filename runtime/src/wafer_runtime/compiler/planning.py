@@ -11,7 +11,7 @@ from wafer_runtime.compiler.kernel_graph import HOST, KernelGraph
 from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread
 from wafer_runtime.compiler.placing.bound import area_bound
 from wafer_runtime.compiler.placing.search import place
-from wafer_runtime.compiler.plan import PlacedKernel, Plan
+from wafer_runtime.compiler.plan import PlacedKernel, Plan, Search
 from wafer_runtime.compiler.route import route
 from wafer_runtime.compiler.size import gradient_sum_bytes, size, sizes_of
 from wafer_runtime.errors import MappingError
@@ -22,24 +22,6 @@ log = logging.getLogger("wafer_runtime")
 # Iterations. Small models are done long before the time is up.
 _PATIENCE = 4
 Stage = Callable[[str], AbstractContextManager[None]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """How to look for a placement: as `placing.search.place` says.
-
-    multireplica: place as many copies of the model as give the most samples.
-    """
-
-    seconds: float = 10.0
-    seed: int = 0
-    iterations: int | None = None
-    multireplica: bool = False
-
-
-def stages(search: Search) -> tuple[str, ...]:
-    """The names of the stages that `make_plan` enters."""
-    return ("size", "place", "route", *(["replicate"] * search.multireplica))
 
 
 def make_plan(graph: KernelGraph, system: System, search: Search, stage: Stage) -> Plan:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from wafer_runtime import source
-from wafer_runtime.compiler import offenders, planning
+from wafer_runtime.compiler import offenders
 from wafer_runtime.compiler.cache import Entry, check_folder, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
-from wafer_runtime.compiler.plan import Plan
-from wafer_runtime.compiler.planning import Search
+from wafer_runtime.compiler.plan import Plan, Search
 from wafer_runtime.compiler.trace import (
     Traced,
     as_for_accelerators,
@@ -74,7 +73,7 @@ def place(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled:
     Raises MappingError also for a model that does not fit on the system.
     """
     search = _search(setup.params)
-    names = (*_STAGES, *planning.stages(search))
+    names = (*_STAGES, *search.stages)
     with contextlib.closing(Stages(names)) as stages:
         return _compiled(setup, input_fn, mode, folder, stages, search)
 
@@ -160,7 +159,10 @@ def _entry(
     )
     graph = KernelGraph.from_json(files[_GRAPH])
     if search:
-        plan = planning.make_plan(graph, system, search, stages)
+        # Here, as it loads numba, which takes time and memory.
+        from wafer_runtime.compiler.planning import make_plan
+
+        plan = make_plan(graph, system, search, stages)
         files = {
             **files,
             _PLAN: plan.to_json(),

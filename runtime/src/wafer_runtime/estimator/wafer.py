@@ -19,7 +19,6 @@ from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys
 from wafer_runtime.report.performance import limit_line, performance, run_seconds
 from wafer_runtime.report.timeline import trace
-from wafer_runtime.simulator.pipeline import execute
 
 log = logging.getLogger("wafer_runtime")
 
@@ -75,6 +74,9 @@ class SimulatedWafer(Machine):
     def _advance(self, what: str, steps: int) -> None:
         if not steps:
             return
+        # Here, as it loads numba, which takes time and memory.
+        from wafer_runtime.simulator.pipeline import execute
+
         plan = self._plan
         each = -(-plan.batch_size // plan.replicas)
         samples = steps * plan.batch_size

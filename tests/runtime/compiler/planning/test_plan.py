@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph, Weight
-from wafer_runtime.compiler.plan import Plan
-from wafer_runtime.compiler.planning import Search, make_plan
+from wafer_runtime.compiler.plan import Plan, Search
+from wafer_runtime.compiler.planning import make_plan
 from wafer_runtime.compiler.route import ports
 from wafer_runtime.compiler.size import in_flight
 from wafer_runtime.errors import MappingError
