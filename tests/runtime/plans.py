@@ -6,7 +6,8 @@ import math
 from collections import Counter, defaultdict
 
 from hypothesis import strategies as st
-from wafer_runtime.compiler.plan import HOST, Link, PlacedKernel, Plan, Route
+from wafer_runtime.compiler.kernel_graph import HOST
+from wafer_runtime.compiler.plan import Link, PlacedKernel, Plan, Route
 from wafer_runtime.simulator.stages import pipeline_of
 
 

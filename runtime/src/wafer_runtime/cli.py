@@ -40,17 +40,19 @@ def _graph(args: argparse.Namespace) -> None:
     writers: dict[str, Any] = {".json": lambda graph: graph.to_json(), ".svg": svg}
     path = _output(args.output, writers)
     graph = _compiled(args).graph
-    try:
-        path.write_text(writers[path.suffix](graph), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
+    _write(path, writers[path.suffix](graph))
     print(f"Wrote {len(graph.kernels)} kernels, {len(graph.edges)} edges to {path}")
 
 
 def _place(args: argparse.Namespace) -> None:
-    from wafer_runtime.compiler.place_file import place_file
+    from wafer_runtime.compiler.place_file import figures, place_file
 
-    print(place_file(args.file, args.output, args.seconds, args.seed, args.iterations))
+    path = _output(args.output)
+    placement, solution = place_file(
+        args.file, args.seconds, args.seed, args.iterations
+    )
+    _write(path, solution)
+    print(f"Wrote {len(placement.placed)} kernels to {path}\n{figures(placement)}")
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -65,22 +67,20 @@ def _map(args: argparse.Namespace) -> None:
     from wafer_runtime.report.metrics import find_plan, read_plan
     from wafer_runtime.report.wafer_map import png, svg
 
-    path = _output(args.output, (".svg", ".png"))
+    writers: dict[str, Any] = {".svg": svg, ".png": png}
+    path = _output(args.output, writers)
     plan = read_plan(find_plan(Path(args.folder)))
-    try:
-        if path.suffix == ".svg":
-            path.write_text(svg(plan), encoding="utf-8")
-        else:
-            png(plan).save(path)
-    except OSError as error:
-        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
+    _write(path, writers[path.suffix](plan))
     print(f"Wrote {len(plan.kernels)} kernels to {path}")
 
 
-def _output(name: str, suffixes: Collection[str]) -> Path:
-    """The path of a file to write, looked at before there is something to lose."""
+def _output(name: str, suffixes: Collection[str] = ()) -> Path:
+    """The path of a file to write, looked at before there is something to lose.
+
+    suffixes: those it may have; any, if there are none.
+    """
     path = Path(name)
-    if path.suffix not in suffixes:
+    if suffixes and path.suffix not in suffixes:
         wanted = " or ".join(suffixes)
         raise UsageError(f"-o {path}: wanted a name that ends in {wanted}")
     if not path.parent.is_dir():
@@ -88,6 +88,14 @@ def _output(name: str, suffixes: Collection[str]) -> Path:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"-o {path}: cannot be written; take another name")
     return path
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"-o {path}: cannot be written: {error.strerror}") from None
 
 
 def _exec(args: argparse.Namespace) -> None:
@@ -171,19 +179,12 @@ def _add_place_flags(add: Any) -> None:
     add("file", metavar="FILE.kgraph", help="kernels, edges, fabric and weights")
     add("-o", "--output", metavar="FILE", required=True,
         help="the contest's solution file")  # fmt: skip
-    add("--seconds", type=_positive, default=10.0, metavar="N",
+    add("--seconds", type=console.number_above_0, default=10.0, metavar="N",
         help="how long to search (default: %(default)g)")  # fmt: skip
     add("--seed", type=_whole, default=0, metavar="N",
         help="of the search's random numbers (default: %(default)s)")  # fmt: skip
     add("--iterations", type=_whole, metavar="N",
         help="how many to do, instead of --seconds; gives a result again")  # fmt: skip
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
-    return value
 
 
 def _whole(text: str) -> int:

@@ -40,6 +40,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"Error: {message}{hint}. See --help.\n")
 
 
+def number_above_0(text: str) -> float:
+    """A number for a flag, such as seconds."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
+    return value
+
+
+number_above_0.__name__ = "number"  # argparse names the type in its message
+
+
 def exit_code_of(action: Callable[[], None]) -> int:
     """Run `action`; an error that is the user's is told in a line, and has a code."""
     try:

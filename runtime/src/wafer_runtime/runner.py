@@ -274,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
         help="does the model map to the wafer? up to kernel matching")  # fmt: skip
     add("--compile_only", action="store_true", default=None,
         help="place it on the wafer: how fast, and how much of it")  # fmt: skip
-    add("--place_seconds", type=_seconds, metavar="N",
+    add("--place_seconds", type=console.number_above_0, metavar="N",
         help="look for a placement for N seconds (default: 10)")  # fmt: skip
     add("--multireplica", action="store_true", default=None,
         help="on the wafer: as many copies of the model as pay")  # fmt: skip
@@ -289,14 +289,6 @@ def _positive(text: str) -> int:
     return value
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: wanted a number above 0")
-    return value
-
-
-_seconds.__name__ = "number of seconds"
 _positive.__name__ = "whole number"  # argparse names the type in its message
 
 

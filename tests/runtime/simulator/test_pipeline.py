@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import chain, kernel, plan, plans, reference, route
-from wafer_runtime.compiler.plan import HOST
+from wafer_runtime.compiler.kernel_graph import HOST
 from wafer_runtime.simulator.pipeline import execute
 
 

@@ -38,22 +38,8 @@ class Estimator(CerebrasEstimator):
 
         return model_fn
 
-    def export_savedmodel(
-        self,
-        export_dir_base: str,
-        serving_input_receiver_fn: UserFn,
-        assets_extra: dict[str, str] | None = None,
-        as_text: bool = False,
-        checkpoint_path: str | None = None,
-    ) -> str:
-        """`export_saved_model`, by the name that it had in TensorFlow 1."""
-        return self.export_saved_model(
-            export_dir_base,
-            serving_input_receiver_fn,
-            assets_extra,
-            as_text,
-            checkpoint_path,
-        )
+    # By the name that it had in TensorFlow 1.
+    export_savedmodel = CerebrasEstimator.export_saved_model
 
 
 class TaskType:

@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from wafer_runtime.compiler.kernel_graph import HOST, made
+from wafer_runtime.compiler.kernel_graph import made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +166,11 @@ class Plan:
         busy = sum(kernel.pes * kernel.compute_cycles for kernel in self.kernels)
         return self.replicas * busy / (self.pes * self.delta_t_cycles)
 
+    @property
+    def replica_batch_size(self) -> int:
+        """Samples of a batch that one replica has."""
+        return -(-self.batch_size // self.replicas)
+
     def samples_per_s(self, cycles: int) -> float:
         """Of all replicas, each with a sample in so many cycles."""
         return self.replicas * self.clock_hz / cycles if cycles else math.inf
@@ -194,6 +199,3 @@ def _route(content: dict[str, Any]) -> Route:
     content["paths"] = [tuple(path) for path in content["paths"]]
     route: Route = made(Route, content)
     return route
-
-
-__all__ = ["HOST", "Link", "PlacedKernel", "Plan", "Route"]

@@ -29,7 +29,7 @@ from wafer_runtime.system import System
 # Colors that products need within their rectangle: for each of three passes one to
 # spread numbers, one to collect sums.
 _OWN_COLORS = 6
-_ROWS = 2  # of a group, likewise
+_ROWS = 2  # of a group, that are tried as its port
 _PARTS_OF_A_LINK = 2
 _ROUNDS = 10
 _PATIENCE = 3  # rounds without improvement
@@ -167,9 +167,9 @@ def _middle(found: list[_Port], i: int, count: int) -> _Port:
 
 def _edge(inner: list[_Port], x: int, height: int) -> list[_Port]:
     """For each port the PEs at the edge of the fabric, in as many rows as there are."""
-    middle = sum(port[0][1] for port in inner) // len(inner)
-    lowest = max(0, min(middle - len(inner) // 2, height - len(inner)))
     count = len(inner)
+    middle = sum(port[0][1] for port in inner) // count
+    lowest = max(0, min(middle - count // 2, height - count))
     rows = (lowest + i * min(count, height) // count for i in range(count))
     return [[(x, row)] * len(port) for row, port in zip(rows, inner, strict=True)]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from wafer_runtime.compiler import placing
-from wafer_runtime.compiler.kernel_graph import Kernel, KernelGraph
+from wafer_runtime.compiler.kernel_graph import Edge, Kernel, KernelGraph
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import Sizes, share
 from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread, rates_of
@@ -107,9 +107,7 @@ def transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:
 
     A tensor enters or leaves on one side; of several, the two sides have half each.
     """
-    edges = [e for e in graph.edges if not e.per_batch]
-    before = [e for e in edges if e.target == kernel.name]
-    after = [e for e in edges if e.source == kernel.name]
+    before, after = _edges_around(graph, kernel, per_batch=False)
     given = {e.tensor: e.bytes for e in after}
     entering = [*(e.bytes for e in before), *(e.gradient_bytes for e in after)]
     leaving = [*given.values(), *(e.gradient_bytes for e in before)]
@@ -119,12 +117,19 @@ def transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:
 
 def weight_transfer_bytes(graph: KernelGraph, kernel: Kernel) -> int:
     """A sample's share of the bytes that pass a kernel once a batch, one way."""
-    edges = [e for e in graph.edges if e.per_batch]
-    before = [e for e in edges if e.target == kernel.name]
-    after = [e for e in edges if e.source == kernel.name]
+    before, after = _edges_around(graph, kernel, per_batch=True)
     entering = sum(e.bytes for e in before) + sum(e.gradient_bytes for e in after)
     leaving = sum(e.bytes for e in after) + sum(e.gradient_bytes for e in before)
     return max(entering, leaving)
+
+
+def _edges_around(
+    graph: KernelGraph, kernel: Kernel, per_batch: bool
+) -> tuple[list[Edge], list[Edge]]:
+    """Those that end at a kernel, and those that begin there."""
+    edges = [e for e in graph.edges if e.per_batch == per_batch]
+    before = [e for e in edges if e.target == kernel.name]
+    return before, [e for e in edges if e.source == kernel.name]
 
 
 def in_flight(graph: KernelGraph) -> dict[str, int]:

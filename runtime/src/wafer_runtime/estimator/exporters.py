@@ -69,8 +69,9 @@ class _SavedModelExporter(Exporter):
         )
         return exported
 
+    @abc.abstractmethod
     def _is_wanted(self, estimator: Any, metrics: _Metrics, is_final: bool) -> bool:
-        raise NotImplementedError
+        """Whether to export after this evaluation."""
 
 
 class FinalExporter(_SavedModelExporter):

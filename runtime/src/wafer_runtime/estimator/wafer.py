@@ -78,7 +78,7 @@ class SimulatedWafer(Machine):
         from wafer_runtime.simulator.pipeline import execute
 
         plan = self._plan
-        each = -(-plan.batch_size // plan.replicas)
+        each = plan.replica_batch_size
         samples = steps * plan.batch_size
         batches = max(_EXECUTED_BATCHES, _EXECUTED_SAMPLES // each)
         executed = min(steps, batches) * each

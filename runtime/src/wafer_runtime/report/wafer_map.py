@@ -1,8 +1,9 @@
 """The wafer from above: a rectangle for each kernel, as SVG or PNG."""
 
+import io
 from collections.abc import Iterator
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wafer_runtime.compiler.plan import PlacedKernel, Plan
 from wafer_runtime.report.picture import colour_of
@@ -57,8 +58,8 @@ def title(plan: Plan) -> str:
     )
 
 
-def png(plan: Plan) -> Any:
-    """The same picture as a PIL image."""
+def png(plan: Plan) -> bytes:
+    """The same picture as the content of a PNG file."""
     from PIL import Image, ImageDraw, ImageFont
 
     height = int(_HEAD + _WIDTH * plan.fabric_height / plan.fabric_width)
@@ -73,7 +74,9 @@ def png(plan: Plan) -> Any:
             middle = (box.x + box.width / 2, box.y + box.height / 2)
             font = ImageFont.load_default(box.text_size)
             draw.text(middle, box.kernel.name, "black", font, anchor="mm")
-    return image
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
 
 
 def _boxes(plan: Plan) -> Iterator[_Box]:

@@ -79,7 +79,7 @@ def execute(
 
 def _batch(plan: Plan) -> int:
     """Samples of a replica in a batch, after which weights change; 0 in evaluation."""
-    return -(-plan.batch_size // plan.replicas) if plan.mode == "train" else 0
+    return plan.replica_batch_size if plan.mode == "train" else 0
 
 
 def _graph(pipeline: Pipeline, delta_t_cycles: int) -> _Graph:

@@ -3,7 +3,8 @@
 import math
 from typing import NamedTuple
 
-from wafer_runtime.compiler.plan import HOST, PlacedKernel, Plan, Route
+from wafer_runtime.compiler.kernel_graph import HOST
+from wafer_runtime.compiler.plan import PlacedKernel, Plan, Route
 from wafer_runtime.simulator.machine import FabricConfig
 
 _RAMPS_CYCLES = 2 * FabricConfig().ramp_latency_cycles

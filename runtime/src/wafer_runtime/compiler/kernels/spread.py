@@ -73,10 +73,9 @@ class Spread(NamedTuple):
     such a pass. operations: other arithmetic results. transfer_bytes: that pass the
     ports on the busiest side. weight_transfer_bytes: that pass once a batch, a sample's
     share; every row of PEs has a port for them. sum_rows: rows of a group beside those
-    of its inputs. weight_words: 16-bit words for each weight;
-    weight_rows: rows of positions, each
-    with weights of its own, or 1. held_words: words that are spread evenly.
-    memory_limit_words: of a PE.
+    of its inputs. weight_words: 16-bit words for each weight. weight_rows: rows of
+    positions, each with weights of its own, or 1. held_words: words that are spread
+    evenly. memory_limit_words: of a PE.
     """
 
     rows: float
