@@ -135,5 +135,5 @@ def test_a_model_that_does_not_map_has_an_exit_code_of_its_own(run, tmp_path):
     code, log = run("-m", "train", "--validate_only", model_fn=model_fn)
     assert code == 3
     assert "Error: The model does not map to the wafer: 1 operation cannot" in log
-    assert re.search(r"test_runner.py:\d+: TopKV2.* the wafer does not sort", log)
+    assert re.search(r"test_runner_wafer.py:\d+: TopKV2.* the wafer does not sort", log)
     assert not (tmp_path / "model").exists()
