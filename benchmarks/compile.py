@@ -102,7 +102,15 @@ def render(folder: Path, family: str) -> Path:
     """A project of a model family, as a user makes it."""
     project = folder / family
     if not project.exists():
-        words = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD"]
+        words = [
+            sys.executable,
+            "-m",
+            "copier",
+            "copy",
+            "--defaults",
+            "--quiet",
+            "--vcs-ref=HEAD",
+        ]
         answers = ["-d", f"project_name={family}", "-d", f"model={family}"]
         answers += ["-d", "mixed_precision=float16", "-d", "optimizer=adamw"]
         subprocess.run(
