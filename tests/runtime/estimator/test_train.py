@@ -162,6 +162,19 @@ def test_steps_and_max_steps_exclude_each_other(tmp_path):
         toy.estimator(tmp_path).train(toy.input_fn, steps=1, max_steps=2)
 
 
+def test_training_data_that_end_before_the_steps_are_told(tmp_path, caplog):
+    def seven():
+        return toy.input_fn("train").take(7).filter(lambda x, y: True)
+
+    toy.estimator(tmp_path).train(seven, max_steps=9)
+    assert "The training data ended after 7 of 9 steps: to go on" in caplog.text
+    caplog.clear()
+    toy.estimator(tmp_path).train(seven)  # as long as there are some
+    hook = tf1.train.StopAtStepHook(last_step=20)
+    toy.estimator(tmp_path).train(toy.input_fn, hooks=[hook], max_steps=30)
+    assert "ended" not in caplog.text
+
+
 def test_checkpoints_are_kept_at_the_given_steps(tmp_path):
     trained = toy.estimator(tmp_path, save_checkpoints_steps=25, keep_checkpoint_max=3)
     trained.train(toy.input_fn, max_steps=110)

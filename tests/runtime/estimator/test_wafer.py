@@ -163,7 +163,7 @@ def test_training_data_that_end_are_an_error_that_loses_nothing(tmp_path):
         # Nobody can tell how many these are before they were seen.
         return toy.input_fn("train").take(7).filter(lambda x, y: True)
 
-    with pytest.raises(DatasetEndedError, match="ended after 7 steps"):
+    with pytest.raises(DatasetEndedError, match="ended after 7 steps of 9"):
         estimator(tmp_path).train(some, steps=9)
     assert latest_global_step(str(tmp_path)) == 7
     assert json.loads((tmp_path / "performance.json").read_text())

@@ -27,8 +27,13 @@ class Machine:
             steps_per_s * batch_size,
         )
 
-    def data_ended(self, steps: int) -> None:
-        """Take note that they have, before all steps were done: training ends."""
+    def data_ended(self, steps: int, asked: int) -> None:
+        """Tell that they have, after fewer steps than were asked for."""
+        log.warning(
+            "The training data ended after %d of %d steps: to go on, .repeat() them.",
+            steps,
+            asked,
+        )
 
     def evaluated(self, steps: int) -> None:
         """Take note of an evaluation that has ended."""

@@ -70,11 +70,12 @@ def train(
             rate = reporter.steps_per_second(began, start, reached)
             seconds = time.perf_counter() - began
             signum = interrupts.noted()
+            ended = reached < stop and not session.should_stop()
     machine.trained(reached - start, size, seconds, rate)
     if signum is not None:
         raise TrainingInterrupted(signum, reached)
-    if reached < stop:
-        machine.data_ended(reached - start)
+    if ended and stop < hooks_lib.NEVER:
+        machine.data_ended(reached - start, stop - start)
 
 
 @contextlib.contextmanager

@@ -60,11 +60,11 @@ class SimulatedWafer(Machine):
         """Advance the wafer's clock by these steps; write what it says of them."""
         self._advance("Training", steps)
 
-    def data_ended(self, steps: int) -> None:
+    def data_ended(self, steps: int, asked: int) -> None:
         """Raise DatasetEndedError: on the wafer training data go on."""
         raise DatasetEndedError(
-            f"The training dataset ended after {steps} steps, before all were done; "
-            "they are saved. On the wafer it must go on: add .repeat()."
+            f"The training dataset ended after {steps} steps of {asked}; they are "
+            "saved. On the wafer it must go on: add .repeat()."
         )
 
     def evaluated(self, steps: int) -> None:
