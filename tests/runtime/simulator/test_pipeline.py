@@ -83,6 +83,14 @@ def test_an_evaluation_does_not_wait():
     assert execute(made, 1200).cycles_per_sample == 100
 
 
+def test_a_kernel_that_no_sample_reaches_keeps_step_with_the_samples():
+    kernels = [kernel("slow", 100), kernel("scale", 1)]
+    routes = [route(HOST, "slow"), route("slow", HOST)]
+    spans = execute(plan(kernels, routes), 1000).spans
+    shown = [span.begin_cycle for span in spans if span.sample == 992]
+    assert min(shown) > 90_000
+
+
 def test_kernels_behind_a_slow_one_starve_and_those_before_are_blocked():
     made = dataclasses.replace(chain(10, 100, 10), mode="eval", batch_size=1)
     timeline = execute(made, 1000)

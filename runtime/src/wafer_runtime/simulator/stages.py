@@ -70,6 +70,9 @@ def pipeline_of(plan: Plan) -> Pipeline:
     ]
     # What a forward pass keeps for the backward pass.
     arcs += [Arc(forward[name], i, 0, 0, name) for name, i in backward.items()]
+    # What needs no tensor of a sample keeps step with those that do.
+    fed = {arc.target for arc in arcs}
+    arcs += [Arc(0, i, 0, 0, stages[i].kernel) for i in range(1, last) if i not in fed]
     return Pipeline(tuple(stages), tuple(arcs))
 
 
