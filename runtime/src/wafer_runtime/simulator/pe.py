@@ -267,29 +267,38 @@ def sleep(m, p, cycle):
 
 @compiled.inlined
 def run_pe(m, p, cycle):
-    """A cycle of PE p; whether any of its threads took a step."""
+    """A cycle of PE p; whether any of its threads took a step.
+
+    Threads come in turn, from the first on that had to let others go in the cycle
+    before: whoever has all it needs is held up by each of the others once at most.
+    """
     advance_task(m, p, cycle)
     pe = m.pes[p]
     reads, writes, computes, sends = m.budget[0], m.budget[1], 1, 1
-    moved = False
+    moved, held_up = False, False
     slots = m.threads.shape[1]
-    slot = pe.turn
+    following = pe.turn
     for _ in range(slots):
+        slot = following
+        following = slot + 1 if slot + 1 < slots else 0
         thread = m.threads[p, slot]
-        slot = slot + 1 if slot + 1 < slots else 0
         if thread.row == state.NONE:
             continue
         row = m.code[thread.row]
+        if not streams_ready(m, thread, row, cycle):
+            continue
         compute = row.op != isa.MOV
         outward = row.kind[0] == isa.FABRIC
         fits = row.reads <= reads and row.writes <= writes
         fits &= compute <= computes and outward <= sends
-        if fits and streams_ready(m, thread, row, cycle):
+        if fits:
             reads, writes = reads - row.reads, writes - row.writes
             computes, sends = computes - compute, sends - outward
             step(m, p, thread, row, cycle)
             m.clock[state.STEPS] += 1
             moved = True
+        elif not held_up:
+            held_up = True
             pe.turn = slot
     return moved
 

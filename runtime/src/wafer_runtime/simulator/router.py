@@ -67,13 +67,20 @@ def pop(m, q, cycle):
     if queue.head == queue.capacity:
         queue.head = 0
     queue.count -= 1
+    wake_waiters(m, queue, cycle)
+    return value
+
+
+@compiled.inlined
+def wake_waiters(m, queue, cycle):
+    """Have those looked at that wait for room: all send to `queue` by the same port."""
+    port = RAMP if queue.port == RAMP else queue.port ^ 2  # from N it is S
     waiter = queue.waiter
     queue.waiter = state.NONE
     while waiter != state.NONE:
-        m.queues[waiter].waiting = 0
+        m.queues[waiter].waiting &= ~(1 << port)
         schedule(m, waiter, cycle)
-        waiter = m.queues[waiter].next_waiter
-    return value
+        waiter = m.queues[waiter].next_waiter[port]
 
 
 @compiled.inlined
@@ -182,21 +189,23 @@ def settle(m, q, cycle):
     queue.granted = 0
     ports = wanted(m, queue)
     for port in range(5):
-        if (ports >> port) & 1 and not has_room(m, queue.dest[port]):
-            wait(m, q, queue.dest[port])
-            return
-    if ports:
-        schedule(m, q, cycle + 1)
+        if not (ports >> port) & 1:
+            continue
+        if has_room(m, queue.dest[port]):
+            schedule(m, q, cycle + 1)
+        else:
+            wait(m, q, port)
 
 
 @compiled.inlined
-def wait(m, q, to):
-    """Let q sleep until there is room in `to`."""
+def wait(m, q, port):
+    """Have q looked at when there is room where that port leads."""
     queue = m.queues[q]
-    if queue.waiting == 0:
-        queue.waiting = 1
-        queue.next_waiter = m.queues[to].waiter
-        m.queues[to].waiter = q
+    if not (queue.waiting >> port) & 1:
+        queue.waiting |= 1 << port
+        to = m.queues[queue.dest[port]]
+        queue.next_waiter[port] = to.waiter
+        to.waiter = q
 
 
 @compiled.inlined
@@ -216,7 +225,7 @@ def route_wavelets(m, cycle):
             count = ask(m, q, count, cycle)
             m.wheel[slot, at_work] = q
             at_work += 1
-        else:
+        elif queue.count > 0:  # a switch may have led away what waited for room
             schedule(m, q, m.words[queue.ring + queue.head].ready)
     if m.fault[state.CODE]:
         return

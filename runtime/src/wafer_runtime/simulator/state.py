@@ -30,8 +30,8 @@ queue_t = np.dtype(
         ("count", "i2"),
         ("ring", "i4"),  # where its wavelets begin in `words`
         ("waiter", "i4"),  # first of the queues that wait for room in this one
-        ("next_waiter", "i4"),
-        ("waiting", "u1"),  # it is in such a list itself
+        ("waiting", "u1"),  # ports whose queue's list it is in itself
+        ("next_waiter", "i4", 5),  # in the list of the queue that each port leads to
         ("dest", "i4", 5),  # by port, the queue that its wavelets reach
     ],
     align=True,
