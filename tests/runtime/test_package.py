@@ -42,18 +42,30 @@ def test_keras_2_is_chosen_before_or_after_tensorflow_is_imported():
     check = "assert tf.keras.__name__.startswith('tf_keras')"
     for code in (
         f"import wafer_runtime; import tensorflow as tf; {check}",
-        f"import tensorflow as tf; import wafer_runtime; {check}",
+        "import tensorflow as tf; import wafer_runtime.compat; "
+        "wafer_runtime.compat.install(); from tensorflow.keras.layers import Dense; "
+        "assert Dense.__module__.startswith('tf_keras'); tf.estimator.Estimator",
         "import wafer_runtime; from tensorflow.keras.layers import Dense; "
         "import wafer_runtime.estimator",
     ):
         assert run(code).returncode == 0
 
 
-def test_a_choice_that_comes_too_late_is_explained():
-    code = "import tensorflow as tf; tf.keras.layers; import wafer_runtime.estimator"
-    result = run(code)
-    assert "KerasVersionError" in result.stderr
-    assert "set TF_USE_LEGACY_KERAS=1" in result.stderr
+@pytest.mark.parametrize(
+    ("first", "environment", "advice"),
+    [
+        ("tf.keras.layers", {}, "before wafer_runtime was imported: import that first"),
+        ("0", {"TF_USE_LEGACY_KERAS": "0"}, "is '0' in the environment: unset it"),
+    ],
+)
+def test_keras_3_in_its_place_is_explained(first, environment, advice):
+    code = (
+        f"import tensorflow as tf; {first}; import wafer_runtime.compat\n"
+        "wafer_runtime.compat.install()"
+    )
+    told = run(code, **environment).stderr.splitlines()[-1]
+    assert "KerasVersionError: tf.keras is Keras 3" in told
+    assert advice in told
 
 
 @pytest.mark.smoke

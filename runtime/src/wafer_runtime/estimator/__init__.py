@@ -2,16 +2,7 @@
 
 import tensorflow as tf
 
-from wafer_runtime.errors import KerasVersionError
-
-# By a class, as `import tensorflow.keras` gives its modules other names.
-if not tf.keras.Model.__module__.startswith("tf_keras"):
-    raise KerasVersionError(
-        "tf.keras is Keras 3, whose layers do not work in Estimator graphs. Import "
-        "wafer_runtime before the first use of tf.keras, or set TF_USE_LEGACY_KERAS=1 "
-        "in the environment."
-    )
-
+from wafer_runtime import keras_2
 from wafer_runtime.estimator.checkpoints import (
     WarmStartSettings,
     all_checkpoints,
@@ -50,6 +41,8 @@ from wafer_runtime.estimator.specs import (
     TrainSpec,
 )
 from wafer_runtime.estimator.train_eval import train_and_evaluate
+
+keras_2.choose()
 
 CheckpointSaverHook = tf.compat.v1.train.CheckpointSaverHook
 CheckpointSaverListener = tf.compat.v1.train.CheckpointSaverListener
