@@ -22,9 +22,9 @@ Exception
 KeyboardInterrupt
  └── TrainingInterrupted         exit code 128 + signal: SIGINT 130, SIGTERM 143
 
-UsageError, ContractError and CheckpointError are ValueErrors too, which tf.estimator
-raised. A message says what, the value, the limit or the allowed values, where, and what
-to do.
+UsageError, ContractError and CheckpointError are ValueErrors and TypeErrors too, as
+tf.estimator raised now the one, now the other. A message says what, the value, the
+limit or the allowed values, where, and what to do.
 """
 
 import difflib
@@ -38,7 +38,7 @@ class WaferError(Exception):
     exit_code = 1
 
 
-class UsageError(WaferError, ValueError):
+class UsageError(WaferError, ValueError, TypeError):
     """Nothing was run: the command or its configuration is wrong."""
 
     exit_code = 2
@@ -56,7 +56,7 @@ class KerasVersionError(UsageError):
     """`tf.keras` is Keras 3, whose layers do not work in Estimator graphs."""
 
 
-class ContractError(WaferError, ValueError):
+class ContractError(WaferError, ValueError, TypeError):
     """The user's `model_fn` or `input_fn` breaks its contract."""
 
 
@@ -89,7 +89,7 @@ class MappingError(WaferError):
         self.offenders = offenders
 
 
-class CheckpointError(WaferError, ValueError):
+class CheckpointError(WaferError, ValueError, TypeError):
     """A checkpoint is missing, damaged, or belongs to another model."""
 
 

@@ -19,6 +19,7 @@ from wafer_runtime.estimator import (
     CSEstimatorSpec,
     CSRunConfig,
     EstimatorSpec,
+    PredictOutput,
     SessionRunHook,
 )
 
@@ -44,6 +45,9 @@ def run(tmp_path, model, mode="train", input_fn=toy.input_fn):
     else:
         list(trained.predict(input_fn))
 
+
+with tf.Graph().as_default():
+    OUTSIDE = tf.constant(1.0, name="outside")
 
 SPECS = {
     "no loss in TRAIN": (
@@ -85,6 +89,30 @@ SPECS = {
         "infer",
         lambda mode, loss: EstimatorSpec(mode, predictions={"x": 3}),
         r"predictions\['x'\] must be Tensor, given: 3",
+    ),
+    "a scaffold that is none": (
+        "eval",
+        lambda mode, loss: EstimatorSpec(mode, loss=loss, scaffold="mine"),
+        "scaffold must be a Scaffold, given: 'mine'",
+    ),
+    "a loss made outside model_fn": (
+        "eval",
+        lambda mode, loss: EstimatorSpec(mode, loss=OUTSIDE),
+        'loss has "outside:0", which must be from the default graph',
+    ),
+    "a metric made outside model_fn": (
+        "eval",
+        lambda mode, loss: CSEstimatorSpec(
+            mode, loss=loss, host_call=(lambda t: {}, [{"x": OUTSIDE}])
+        ),
+        'host_call has "outside:0", which must be from the default graph',
+    ),
+    "export_outputs without a default": (
+        "infer",
+        lambda mode, loss: EstimatorSpec(
+            mode, loss, export_outputs=dict.fromkeys("ab", PredictOutput(loss))
+        ),
+        "export_outputs: Multiple [`]?export_outputs[`]? were provided",
     ),
     "an unknown mode": (
         "eval",
@@ -155,6 +183,25 @@ def test_a_keras_metric_made_outside_model_fn_is_refused_too(tmp_path):
 
     with pytest.raises(ModelFnError, match=HERE + r".*is a Keras Mean\. The Keras met"):
         run(tmp_path, model_fn, "eval")
+
+
+def test_a_specification_is_made_and_changed_outside_an_estimator_too():
+    # As tests of a model_fn's own do.
+    with tf.Graph().as_default():
+        mean = tf.keras.metrics.Mean()
+        mean.update_state(loss := tf.constant(1.0))
+        spec = EstimatorSpec("eval", loss=loss, eval_metric_ops={"mean": mean})
+        assert spec.predictions == {}
+        assert set(tf1.local_variables()) == set(mean.variables)
+        assert set(tf1.get_collection("metric_variables")) == set(mean.variables)
+        changed = spec._replace(predictions={"x": loss}, eval_metric_ops=None)
+        assert (changed.predictions, changed.eval_metric_ops) == ({"x": loss}, {})
+        with pytest.raises(TypeError, match="predictions\\['x'\\] must be Tensor"):
+            spec._replace(predictions={"x": 3})
+        with pytest.raises(ValueError, match="be changed from 'eval' to 'train'"):
+            spec._replace(mode="train")
+        infer = EstimatorSpec("infer", predictions=loss)
+        assert infer.export_outputs["serving_default"].outputs == {"output": loss}
 
 
 @pytest.mark.parametrize("name", ["fit", "train_on_batch", "evaluate", "predict"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+from tensorflow.python.saved_model.model_utils import export_utils
 
 from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
@@ -43,7 +44,8 @@ def check_spec(fields: dict[str, Any]) -> dict[str, Any]:
     if mode not in _MODES:
         raise _broken(where, f"mode is {mode!r}; wanted one of {', '.join(_MODES)}")
     _check_required(where, fields)
-    return fields | {
+    _check_graph(where, fields)
+    checked = fields | {
         "loss": _check_loss(where, fields["loss"]),
         "train_op": _check_train_op(where, fields["train_op"]),
         "predictions": _check_predictions(where, fields["predictions"]),
@@ -51,9 +53,12 @@ def check_spec(fields: dict[str, Any]) -> dict[str, Any]:
             where, "eval_metric_ops", fields["eval_metric_ops"] or {}
         ),
         "host_call": _check_host_call(where, fields),
-        "scaffold": fields["scaffold"] or tf1.train.Scaffold(),
+        "scaffold": _check_scaffold(where, fields["scaffold"]),
         **{name: _check_hooks(where, name, fields[name]) for name in _HOOK_FIELDS},
     }
+    if mode == "infer":
+        checked["export_outputs"] = _check_outputs(where, checked)
+    return checked
 
 
 def host_metrics(spec: Any) -> Mapping[str, Any]:
@@ -137,7 +142,7 @@ def _check_train_op(where: str, train_op: Any) -> Any:
 
 def _check_predictions(where: str, predictions: Any) -> Any:
     if predictions is None:
-        return None
+        return {}
     items = (
         predictions.items() if isinstance(predictions, Mapping) else [("", predictions)]
     )
@@ -200,6 +205,35 @@ def _pair(where: str, name: str, metric: Any) -> Any:
     if not isinstance(metric, tuple | list) or len(metric) != 2:
         raise _broken(where, f"{name} is {metric!r}; wanted {_METRIC_FORM}")
     return metric
+
+
+def _check_scaffold(where: str, scaffold: Any) -> Any:
+    if scaffold is None or isinstance(scaffold, tf1.train.Scaffold):
+        return scaffold or tf1.train.Scaffold()
+    raise _broken(where, f"scaffold must be a Scaffold, given: {scaffold!r}")
+
+
+def _check_graph(where: str, fields: dict[str, Any]) -> None:
+    """What was made outside model_fn, or by an earlier call of it, cannot be run."""
+    graph = tf1.get_default_graph()
+    for name in ("loss", "train_op", "predictions", "eval_metric_ops", "host_call"):
+        for part in tf.nest.flatten(fields[name]):
+            if getattr(part, "graph", graph) is not graph:
+                raise _broken(
+                    where,
+                    f'{name} has "{part.name}", which must be from the default graph: '
+                    "make it inside model_fn, each time that this is called",
+                )
+
+
+def _check_outputs(where: str, fields: dict[str, Any]) -> Any:
+    """The signatures to export; the predictions if there are no others."""
+    try:
+        return export_utils.get_export_outputs(
+            fields["export_outputs"], fields["predictions"]
+        )
+    except (TypeError, ValueError) as error:
+        raise _broken(where, f"export_outputs: {error}".rstrip(".")) from error
 
 
 def _check_hooks(where: str, name: str, hooks: Iterable[Any] | None) -> tuple[Any, ...]:

@@ -105,7 +105,7 @@ def _save(
     partial = export_utils.get_temp_export_dir(directory)
     signatures = export_utils.build_all_signature_defs(
         receiver.receiver_tensors,
-        export_utils.get_export_outputs(spec.export_outputs, spec.predictions),
+        spec.export_outputs,
         receiver.receiver_tensors_alternatives,
     )
     builder = tf1.saved_model.Builder(partial)

@@ -3,7 +3,6 @@
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,10 +62,10 @@ def built_graph(
         global_step = create_global_step()
         inputs = call_input_fn(input_fn, mode, setup.params, config)
         check(inputs)
-        taken = keras_metrics.noted if setup.takes_keras_metrics else nullcontext
-        with taken():
+        taken = setup.takes_keras_metrics
+        with keras_metrics.noted() if taken else keras_metrics.refused():
             spec = call_model_fn(setup.model_fn, inputs, mode, setup.params, config)
-        yield Built(inputs, spec, global_step)
+            yield Built(inputs, spec, global_step)
 
 
 def open_session(

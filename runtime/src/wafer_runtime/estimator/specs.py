@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf1
 
-from wafer_runtime.errors import UsageError
+from wafer_runtime.errors import ModelFnError, UsageError
 from wafer_runtime.estimator import contract
 
 
@@ -79,6 +79,15 @@ class EstimatorSpec(_Fields):
             prediction_hooks,
             None,
         )
+
+    def _replace(self, **changes: Any) -> Any:
+        """A copy with other values, checked as a new one; its mode stays."""
+        if changes.get("mode", self.mode) != self.mode:
+            raise ModelFnError(
+                f"mode of a specification cannot be changed from {self.mode!r} to "
+                f"{changes['mode']!r}; make a new one"
+            )
+        return self._checked(*super()._replace(**changes))
 
     @classmethod
     def _checked(cls, *values: Any) -> Any:
