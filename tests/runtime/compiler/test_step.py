@@ -260,3 +260,15 @@ def test_old_variables_are_written_and_read():
         return dense_loss(features, labels) * tf.stop_gradient(scale)
 
     check(model(loss_of))
+
+
+def test_moving_averages_in_old_variables():
+    """Their writes have the names of scopes that hold other operations."""
+
+    def loss_of(features, labels):
+        with tf1.variable_scope("old", use_resource=False):
+            x = tf1.layers.batch_normalization(features["x"], training=True)
+        with tf.control_dependencies(tf1.get_collection(tf1.GraphKeys.UPDATE_OPS)):
+            return dense_loss({"x": tf.identity(x)}, labels)
+
+    check(model(loss_of))

@@ -13,6 +13,7 @@ from wafer_runtime.compiler.updates import RULES
 from wafer_runtime.compiler.variables import arguments, variable_of
 
 _SEEDS = {"seed", "seed2"}
+_WRITTEN = "written"
 
 
 def emitted(part: Partition, stubs: Container[Node]) -> Emitter:
@@ -129,13 +130,15 @@ def _write(
     emitter: Emitter, node: Node, values: Sequence[Value], template: _Template
 ) -> list[str]:
     """Write a template's nodes for `node`; the names of its results."""
+    # The scope of a moving average has operations of its own, such as `sub`.
+    scope = f"{node.name}/{_WRITTEN}"
     refs = {f":{i}": emitter.ref(value, node) for i, value in enumerate(values)}
     for node_def, inputs in template.nodes:
         copied = emitter.graph_def.node.add()
         copied.CopyFrom(node_def)
-        copied.name = f"{node.name}/{node_def.name}"
-        copied.input[:] = [refs.get(name) or f"{node.name}/{name}" for name in inputs]
-    return [refs.get(name) or f"{node.name}/{name}" for name in template.results]
+        copied.name = f"{scope}/{node_def.name}"
+        copied.input[:] = [refs.get(name) or f"{scope}/{name}" for name in inputs]
+    return [refs.get(name) or f"{scope}/{name}" for name in template.results]
 
 
 def _spec(value: Value) -> tuple[tf.DType, Any]:
