@@ -156,6 +156,12 @@ def test_the_command_line_wins(load, given, expected):
     assert {key: runconfig[key] for key in expected} == expected
 
 
+def test_what_the_command_line_asks_for_only_wins(load):
+    text = "runconfig: {compile_only: true}"
+    runconfig = load(text, overrides={"validate_only": True})["runconfig"]
+    assert (runconfig["validate_only"], runconfig["compile_only"]) == (True, False)
+
+
 def test_empty_sections_mean_defaults(load):
     assert load("model:\nrunconfig:\n") == load("model: {}")
 

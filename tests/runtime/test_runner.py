@@ -96,9 +96,10 @@ def test_flags_win_and_what_was_used_is_saved(run, tmp_path):
         (["--cs_ip", "sim:wse9"], 'not one of wse1, wse2, wse3 (did you mean "wse'),
         (["--cs_ip", "sim:none.yaml"], "none.yaml: cannot be read"),
         (["--multireplica"], "--multireplica is for the wafer: give --compile_only"),
+        (["--place_seconds", "1"], "--place_seconds is for placing: give --compile"),
         (
-            ["--validate_only", "--compile_only"],
-            "validate_only and compile_only are ",
+            ["--cs_ip", "sim", "--validate_only", "--place_seconds", "1"],
+            "and not --validate_only",
         ),
         (["--device", "nonsense"], "--device nonsense: not a device of TensorFlow"),
         (["--params", "none.yaml"], "none.yaml: cannot be read: No such file"),
@@ -121,6 +122,10 @@ def test_what_cannot_be_run_says_so_in_one_line_and_exits_2(
         (["--mode", "trian"], "invalid choice: 'trian'"),
         (["--max_step", "3"], '--max_step 3 (did you mean "--max_steps"?)'),
         (["--steps", "0"], "argument --steps: 0 is below 1"),
+        (
+            ["--validate_only", "--compile_only"],
+            "argument --compile_only: not allowed with argument --validate_only",
+        ),
         (["--steps", "many"], "argument --steps: invalid whole number value: 'many'"),
     ],
 )

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from wafer_runtime.errors import ParamsError, did_you_mean
-from wafer_runtime.schema import SCHEDULES, Params
+from wafer_runtime.schema import RIVALS, SCHEDULES, Params
 from wafer_runtime.yaml_files import read_yaml
 
 
@@ -94,8 +94,8 @@ def save_params(params: Mapping[str, Any], path: Path) -> None:
 def _without_rivals(
     runconfig: dict[str, Any], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`--steps` beats a `max_steps` of the file, and the other way round."""
-    rival = {"steps": "max_steps", "max_steps": "steps"}
+    """`--steps` beats a `max_steps` of the file, and so on, in both directions."""
+    rival = {a: b for pair in RIVALS for a, b in (pair, pair[::-1])}
     beaten = {rival[k] for k in given if k in rival}
     return {k: v for k, v in runconfig.items() if k not in beaten}
 

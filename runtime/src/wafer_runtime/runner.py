@@ -47,7 +47,7 @@ def main(
 
     def action() -> None:
         params = load_params(args.params, set_defaults, _overrides(args))
-        _check_flags(args, params["runconfig"]["mode"])
+        _check_flags(args, params["runconfig"])
         _check(params)
         console.import_tensorflow()
         run(*load_model(), params)
@@ -245,12 +245,19 @@ def _check_wafer_mode(mode: str, eval_steps: int | None) -> None:
         )
 
 
-def _check_flags(args: argparse.Namespace, mode: str | None) -> None:
+def _check_flags(args: argparse.Namespace, runconfig: dict[str, Any]) -> None:
+    mode = runconfig["mode"]
     for flag, modes in _FLAGS.items():
         if mode and getattr(args, flag) is not None and mode not in modes:
             raise ParamsError(
                 f"--{flag} is for --mode {' or '.join(modes)}, not for --mode {mode}"
             )
+    on_wafer = runconfig["cs_ip"] and not runconfig["validate_only"]
+    if args.place_seconds and not (on_wafer or runconfig["compile_only"]):
+        raise ParamsError(
+            "--place_seconds is for placing: give --compile_only or --cs_ip too, and "
+            "not --validate_only"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -265,15 +272,17 @@ def _parser() -> argparse.ArgumentParser:
         help="the configuration (default: %(default)s)")  # fmt: skip
     add("-o", "--model_dir", metavar="DIR", help="checkpoints, events, results")
     add("--cs_ip", metavar="ADDRESS",
-        help="sim, sim:SYSTEM or sim:FILE.yaml: run on a simulated wafer")  # fmt: skip
+        help="sim, sim:SYSTEM or sim:FILE.yaml: run on a simulated wafer, or only "
+        "compile for it")  # fmt: skip
     steps = parser.add_mutually_exclusive_group().add_argument
     steps("--steps", type=_positive, metavar="N", help="train N more steps")
     steps("--max_steps", type=_positive, metavar="N", help="train until step N in all")
     add("--eval_steps", type=_positive, metavar="N", help="evaluate N batches")
-    add("--validate_only", action="store_true", default=None,
-        help="does the model map to the wafer? up to kernel matching")  # fmt: skip
-    add("--compile_only", action="store_true", default=None,
-        help="place it on the wafer: how fast, and how much of it")  # fmt: skip
+    only = parser.add_mutually_exclusive_group().add_argument
+    only("--validate_only", action="store_true", default=None,
+         help="does the model map to the wafer? up to kernel matching")  # fmt: skip
+    only("--compile_only", action="store_true", default=None,
+         help="place it on the wafer: how fast, and how much of it")  # fmt: skip
     add("--place_seconds", type=console.number_above_0, metavar="N",
         help="look for a placement for N seconds (default: 10)")  # fmt: skip
     add("--multireplica", action="store_true", default=None,

@@ -237,6 +237,14 @@ class OptimizerParams(_Section):
         return self
 
 
+# Keys of which only one may be given.
+RIVALS = (
+    ("steps", "max_steps"),
+    ("save_checkpoints_steps", "save_checkpoints_secs"),
+    ("validate_only", "compile_only"),
+)
+
+
 class RunConfigParams(_Section):
     """How to run; the command line's flags of the same names win over these."""
 
@@ -265,11 +273,7 @@ class RunConfigParams(_Section):
 
     @model_validator(mode="after")
     def _one_of_each_pair(self) -> "RunConfigParams":
-        for a, b in (
-            ("steps", "max_steps"),
-            ("save_checkpoints_steps", "save_checkpoints_secs"),
-            ("validate_only", "compile_only"),
-        ):
+        for a, b in RIVALS:
             if getattr(self, a) and getattr(self, b):
                 raise ValueError(f"{a} and {b} are both set; keep one of them")
         return self
