@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from tf_keras import layers
-from wafer_runtime.errors import InputFnError, MappingError, ModelFnError
+from wafer_runtime.errors import MappingError, ModelFnError
 
 
 def refused(compile_model, network, input_fn=None, tmp_path=None):
@@ -163,15 +163,74 @@ def test_other_mistakes_of_model_fn_stay_what_they_are(compile_model):
         compile_model(model_fn, models.images())
 
 
-def test_a_batch_without_a_size_is_told_how_to_get_one(compile_model):
-    def input_fn():
-        data = tf.data.Dataset.from_tensor_slices(
-            (np.zeros([8, 4, 4, 1], np.float32), np.zeros([8], np.int32))
-        )
-        return data.batch(4)
+def without_a_remainder_dropped(x, labels):
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).repeat()
+    data = data.shuffle(8).batch(models.BATCH)
+    return data.prefetch(1)
 
-    with pytest.raises(InputFnError, match=r"\(None, 4, 4, 1\).*drop_remainder=True"):
+
+def by_a_queue_of_tensors(x, labels):
+    data = tf1.data.Dataset.from_tensor_slices((x, labels)).batch(models.BATCH)
+    return tf1.data.make_one_shot_iterator(data).get_next()
+
+
+def of_any_length(x, labels):
+    data = tf.data.Dataset.from_tensors((x, labels)).repeat()
+    return data.map(lambda x, y: (tf.boolean_mask(x, y > 0, axis=0), y))
+
+
+@pytest.mark.parametrize(
+    ("batches", "text", "names"),
+    [
+        (without_a_remainder_dropped, ".batch(", ["features", "labels"]),
+        (by_a_queue_of_tensors, "get_next", ["features", "labels"]),
+        (of_any_length, "data.map", ["features"]),
+    ],
+)
+def test_shapes_that_are_not_static_are_told_where_they_are_made(
+    compile_model, batches, text, names
+):
+    def input_fn():
+        return batches(np.zeros([8, 4, 4, 1], np.float32), np.zeros([8], np.int32))
+
+    with pytest.raises(MappingError, match=r"drop_remainder=True") as caught:
         compile_model(models.classifier(models.plain), input_fn)
+    assert [o.op for o in caught.value.offenders] == names
+    for offender in caught.value.offenders:
+        assert "its shape is (None," in offender.reason
+        assert offender.line.endswith(line(batches, text))
+
+
+def test_an_input_without_batches_is_told(compile_model):
+    def input_fn():
+        return tf.data.Dataset.from_tensors((1.0, 2)).repeat()
+
+    with pytest.raises(MappingError, match="no feature or label has a batch") as caught:
+        compile_model(models.classifier(models.plain), input_fn)
+    (offender,) = caught.value.offenders
+    assert offender.line.endswith(line(input_fn, "def input_fn"))
+
+
+def test_a_model_with_nothing_to_compute_is_told_with_its_line(compile_model, tmp_path):
+    def model_fn(features, labels, mode, params):
+        return models.spec(mode, tf.constant(0.0))
+
+    where = line(model_fn, "def model_fn")
+    with pytest.raises(MappingError, match=f"{where}: the model has no kernel"):
+        compile_model(model_fn, models.images(1, 4), "eval")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_without_numbers_are_told(compile_model):
+    def network(x, training):
+        x = layers.Flatten()(x)
+        weight = tf1.get_variable("w", [0, models.CLASSES])
+        return layers.Dense(models.CLASSES)(x) + tf.matmul(x[:, :0], weight)
+
+    found = refused(compile_model, network)
+    assert set(found) == {"MatMul"}
+    assert "one of its dimensions is 0" in found["MatMul"].reason
+    assert found["MatMul"].line.endswith(line(network, "tf.matmul"))
 
 
 def test_counters_in_int64_are_no_arithmetic_on_the_wafer(compile_model):
@@ -337,7 +396,7 @@ def test_ragged_features_are_told_before_the_model_sees_them(compile_model):
         x = tf.ragged.constant([[1], [1, 2]])
         return tf.data.Dataset.from_tensors((x, np.zeros([2], np.int32))).repeat()
 
-    with pytest.raises(InputFnError, match=r"RaggedTensor.*to_tensor"):
+    with pytest.raises(MappingError, match=r"RaggedTensor(.|\n)*to_tensor"):
         compile_model(models.classifier(models.plain), input_fn)
 
 

@@ -102,7 +102,7 @@ class _Builder:
         if not chosen:
             chosen = sorted(there, key=lambda i: -i.elements)
         chosen = [i for i in chosen if i.operands] or chosen
-        return dict(kind.measure(chosen[0], self._batch)) if chosen else {}
+        return dict(kind.measure(chosen[0], self._batch))
 
     def _passes(
         self, cluster: Cluster, instructions: list[Instruction]

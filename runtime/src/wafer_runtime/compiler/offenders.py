@@ -46,6 +46,7 @@ _WIDE = frozenset(["s64", "u64"])
 _NARROW = frozenset(["s4", "u4", "s8", "u8", "s16", "u16"])
 _KEEPS = frozenset(["bitcast-convert", "compare", "convert", "select", "clamp"])
 _MOVES = MOVEMENT | SOURCES | _KEEPS
+_MEASURED = frozenset[str]().union(*(kind.measured for kind in LIBRARY))
 _KNOWN = (ELEMENTWISE | MOVEMENT | SOURCES).union(
     *(kind.opcodes | kind.takes | kind.measured for kind in LIBRARY)
 )
@@ -223,6 +224,9 @@ def _is_of_an_optimizer(node: Node) -> bool:
 
 def _unmatched(instruction: Instruction) -> Refusal | None:
     dtypes = {dtype for dtype, _ in instruction.parts} | {instruction.dtype}
+    tensors = [instruction, *instruction.operands]
+    if instruction.opcode in _MEASURED and not all(t.elements for t in tensors):
+        return REFUSED["tensors without numbers"]
     if instruction.opcode in _OPCODES:
         return _OPCODES[instruction.opcode]
     if dtypes & {"c64", "c128"}:

@@ -23,10 +23,8 @@ _SHOWN = 8
 def size(graph: KernelGraph, system: System) -> placing.Task:
     """The task of placing a graph on a system.
 
-    Raises MappingError if there is nothing to place, or if the memory of the whole
-    fabric does not hold the model.
+    Raises MappingError if the memory of the whole fabric does not hold the model.
     """
-    _check_work(graph)
     flights = in_flight(graph)
     spreads = [spread_of(graph, k, flights[k.name], system) for k in graph.kernels]
     _check_memory(graph, flights, system)
@@ -160,23 +158,6 @@ def in_flight(graph: KernelGraph) -> dict[str, int]:
 def _rounded_up(count: int) -> int:
     step = 1 << max(0, count.bit_length() - 3)
     return -(-count // step) * step
-
-
-def _check_work(graph: KernelGraph) -> None:
-    if not graph.kernels:
-        raise MappingError(
-            "The model has no kernel: its loss or predictions do not depend on "
-            "features, labels or weights. Let model_fn compute them from these"
-        )
-    for kernel in graph.kernels:
-        # What takes its numbers one by one may have none, such as x[:, :0].
-        sizes = {n: size for n, size in kernel.dims.items() if n != "elements"}
-        if empty := [name for name, size in sizes.items() if size == 0]:
-            raise MappingError(
-                f"{', '.join(kernel.lines) or kernel.name}: the kernel {kernel.name} "
-                f"has {', '.join(empty)} of 0, least 1: nothing can be computed there. "
-                "Give its tensors at least one number, or leave them out"
-            )
 
 
 def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -> None:

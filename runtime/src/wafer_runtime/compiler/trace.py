@@ -11,8 +11,6 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from tensorflow.python.ops import nn_impl, nn_ops
 
-from wafer_runtime.errors import InputFnError
-
 
 class Traced(NamedTuple):
     """A model in one mode, as a graph whose variables were never allocated.
@@ -77,18 +75,16 @@ def trace(
     spec: Any,
     global_step: tf.Variable,
     metrics: Mapping[str, Any],
-    where: str = "input_fn",
 ) -> Traced:
     """What the default graph, in which model_fn made `spec`, is to compute.
 
-    The input's shapes are static: see `check_static`. metrics: of the host, {name:
-    (value, update)}. where: of input_fn, for errors.
-    Raises InputFnError if nothing has a batch dimension.
+    The input is as `check_inputs` wants it. metrics: of the host, {name: (value,
+    update)}.
     """
-    inputs = _named("features", features) | _named("labels", labels)
+    inputs = named("features", features) | named("labels", labels)
     outputs = {} if spec.loss is None else {"loss": spec.loss}
     if spec.mode == "infer":
-        outputs = _named("predictions", spec.predictions)
+        outputs = named("predictions", spec.predictions)
     if isinstance(spec.host_call, tuple | list):
         given = [t for t in tf.nest.flatten(spec.host_call[1]) if t is not None]
         tensors = map(tf.convert_to_tensor, given)
@@ -103,47 +99,23 @@ def trace(
         metric_ops=tuple(
             part.op for pair in metrics.values() for part in pair if hasattr(part, "op")
         ),
-        batch_size=_batch_size(where, inputs),
+        batch_size=_batch_size(inputs),
     )
 
 
-def _named(name: str, value: Any) -> dict[str, Any]:
+def named(name: str, value: Any) -> dict[str, Any]:
     """The tensors of (nested) dicts and tuples by their path in them."""
     if isinstance(value, tuple):
         value = dict(enumerate(value))
     if isinstance(value, Mapping):
         found: dict[str, Any] = {}
         for key, item in value.items():
-            found |= _named(f"{name}/{key}", item)
+            found |= named(f"{name}/{key}", item)
         return found
     return {} if value is None else {name: value}
 
 
-def check_static(where: str, features: Any, labels: Any) -> None:
-    """Raises InputFnError for shapes of the input that are not static."""
-    inputs = _named("features", features) | _named("labels", labels)
-    for name, tensor in inputs.items():
-        if isinstance(tensor, tf.SparseTensor | tf.RaggedTensor):
-            raise InputFnError(
-                f"{where}: {name} is a {type(tensor).__name__}; the wafer takes dense "
-                "tensors: pad to one length, tf.sparse.to_dense(x) or x.to_tensor()."
-            )
-        if not tensor.shape.is_fully_defined():
-            raise InputFnError(
-                f"{where}: {name} has shape {tensor.shape}; on the wafer all shapes "
-                "are static. Batch with .batch(batch_size, drop_remainder=True), and "
-                "pad or reshape to one size: .padded_batch(..., padded_shapes), or "
-                "tf.ensure_shape(x, [...])."
-            )
-
-
-def _batch_size(where: str, inputs: Mapping[str, Any]) -> int:
-    sizes = {name: t.shape[0] for name, t in inputs.items() if t.shape.rank}
-    if not sizes:
-        raise InputFnError(
-            f"{where}: no feature or label has a batch dimension. Add .batch("
-            "batch_size, drop_remainder=True)."
-        )
+def _batch_size(inputs: Mapping[str, Any]) -> int:
     # A feature may also be the same for all samples: the batch is what most share.
-    values = list(sizes.values())
+    values = [t.shape[0] for t in inputs.values() if t.shape.rank]
     return int(max(values, key=values.count))

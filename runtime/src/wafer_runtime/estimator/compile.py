@@ -11,16 +11,12 @@ import tensorflow as tf
 from wafer_runtime import source
 from wafer_runtime.compiler import offenders
 from wafer_runtime.compiler.cache import Entry, check_folder, key_of
+from wafer_runtime.compiler.inputs import check_inputs
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
 from wafer_runtime.compiler.plan import Plan, Search
-from wafer_runtime.compiler.trace import (
-    Traced,
-    as_for_accelerators,
-    check_static,
-    trace,
-)
+from wafer_runtime.compiler.trace import Traced, as_for_accelerators, trace
 from wafer_runtime.errors import MappingError, ModelFnError, WaferError
 from wafer_runtime.estimator import calls, keras_metrics, sessions
 from wafer_runtime.estimator.calls import UserFn
@@ -90,7 +86,7 @@ def _compiled(
     where = source.of_function(input_fn)
 
     def check(inputs: calls.Inputs) -> None:
-        check_static(where, inputs.features, inputs.labels)
+        check_inputs(where, inputs.features, inputs.labels, inputs.dataset)
 
     with keras_metrics.noted() as metrics:
         try:
@@ -100,9 +96,7 @@ def _compiled(
                 sessions.built_graph(setup, input_fn, mode, check) as built,
             ):
                 host = _host_metrics(built.spec, metrics)
-                traced = trace(
-                    *built.inputs[:2], built.spec, built.global_step, host, where
-                )
+                traced = trace(*built.inputs[:2], built.spec, built.global_step, host)
         except WaferError as error:
             if not metrics:
                 raise
@@ -158,6 +152,12 @@ def _entry(
         candidate, traced, system, stages, host_parts(part)
     )
     graph = KernelGraph.from_json(files[_GRAPH])
+    if not graph.kernels:
+        raise MappingError(
+            f"{source.of_function(setup.model_fn)}: the model has no kernel: its loss "
+            "or predictions do not depend on features, labels or weights. Let model_fn "
+            "compute them from these"
+        )
     if search:
         # Here, as it loads numba, which takes time and memory.
         from wafer_runtime.compiler.planning import make_plan

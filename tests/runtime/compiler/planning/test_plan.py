@@ -207,14 +207,6 @@ def test_what_needs_too_many_pes_is_told_kernel_by_kernel():
         make_plan(chain(30), small, QUICK, stage)
 
 
-def test_what_has_nothing_to_compute_is_refused():
-    with pytest.raises(MappingError, match="has no kernel"):
-        make_plan(KernelGraph("eval", 8, (), ()), WSE2, QUICK, stage)
-    empty = dataclasses.replace(chain(2), kernels=(dense("d0", 1, 0, 4),))
-    with pytest.raises(MappingError, match="the kernel d0 has inputs of 0"):
-        make_plan(empty, WSE2, QUICK, stage)
-
-
 def gain(graph):
     """Samples/s of many replicas over those of one copy; and the plan of the many."""
     one = make_plan(graph, WSE2, QUICK, stage)

@@ -74,13 +74,13 @@ class KernelType:
     name: str
     summary: str
     layers: tuple[str, ...]
+    measure: Callable[[Instruction, int], Mapping[str, int]]
     ops: frozenset[str] = frozenset()
     opcodes: frozenset[str] = frozenset()
     takes: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = FLOATS
     limits: tuple["Limit", ...] = ()
     measured: frozenset[str] = frozenset()
-    measure: Callable[[Instruction, int], Mapping[str, int]] = lambda _, __: {}
     spread: Callable[[Mapping[str, int]], Sizes] = lambda dims: streamed(
         dims.get("elements", 1)
     )

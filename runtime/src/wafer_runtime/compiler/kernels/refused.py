@@ -126,6 +126,11 @@ REFUSED = {
         "variable.assign(x), assign_add, or tf.compat.v1.scatter_nd_update",
         also=("variable[0].assign(x)",),
     ),
+    "tensors without numbers": Refusal(
+        "one of its dimensions is 0, so that there is nothing to compute",
+        "at least one number in every tensor, or leave the operation out",
+        also=("tf.zeros([batch_size, 0])",),
+    ),
     "unknown to XLA": Refusal(
         "XLA, and so the wafer, does not know this operation",
         "another one that does the same, or do it in input_fn",
