@@ -14,8 +14,10 @@ from wafer_runtime.simulator.timeline import Span, Timeline
 
 _HOST, _STREAMERS, _WAFER = range(1, 4)
 _PROCESSES = {_HOST: "host", _STREAMERS: "streamers", _WAFER: "wafer"}
-# A process and a thread each.
-_INPUT, _OTHERS = (_HOST, 0), (_HOST, 1)
+# A process and a thread each. Perfetto takes thread 0, or one with a process's number,
+# for something else.
+_INPUT, _OTHERS = (_HOST, 11), (_HOST, 12)
+_FIRST_STAGE = 101
 _WAITS = {
     "starved": "waits for a sample",
     "updating": "waits for its update",
@@ -44,9 +46,9 @@ def trace(timeline: Timeline) -> str:
 
 
 def _names(timeline: Timeline) -> list[dict[str, Any]]:
-    tracks = [(process, 0, name) for process, name in _PROCESSES.items()]
+    tracks = [(process, process, name) for process, name in _PROCESSES.items()]
     named = [_name("process_name", *track) for track in tracks]
-    named += [_name("process_sort_index", p, 0, sort_index=p) for p in _PROCESSES]
+    named += [_name("process_sort_index", p, p, sort_index=p) for p in _PROCESSES]
     named.append(_name("thread_name", *_INPUT, "input_fn"))
     named.append(_name("thread_name", *_OTHERS, "samples that are not shown"))
     for number, stage in enumerate(timeline.stages):
@@ -54,8 +56,9 @@ def _names(timeline: Timeline) -> list[dict[str, Any]]:
         if stage.kernel == "host":
             name = "from the wafer" if stage.is_backward else "to the wafer"
         process = _process(timeline, number)
-        named.append(_name("thread_name", process, number, name))
-        named.append(_name("thread_sort_index", process, number, sort_index=number))
+        thread = _FIRST_STAGE + number
+        named.append(_name("thread_name", process, thread, name))
+        named.append(_name("thread_sort_index", process, thread, sort_index=number))
     return named
 
 
@@ -73,14 +76,15 @@ def _process(timeline: Timeline, stage: int) -> int:
 def _complete(
     timeline: Timeline, track: tuple[int, int], name: str, begin: float, end: float
 ) -> dict[str, Any]:
-    microseconds = 1e6 / timeline.clock_hz
+    begin_ns, end_ns = (round(n * 1e9 / timeline.clock_hz) for n in (begin, end))
     return {
         "ph": "X",
         "name": name,
         "pid": track[0],
         "tid": track[1],
-        "ts": begin * microseconds,
-        "dur": (end - begin) * microseconds,
+        # Perfetto cuts to whole ns: a tenth more, or one of them may be lost.
+        "ts": round(begin_ns / 1e3 + 1e-4, 4),
+        "dur": (end_ns - begin_ns) / 1e3,
     }
 
 
@@ -92,7 +96,7 @@ def _input(timeline: Timeline, sample: int) -> dict[str, Any]:
 
 def _event(timeline: Timeline, span: Span) -> dict[str, Any]:
     name = _WAITS.get(span.state, f"sample {span.sample}")
-    track = _process(timeline, span.stage), span.stage
+    track = _process(timeline, span.stage), _FIRST_STAGE + span.stage
     event = _complete(timeline, track, name, span.begin_cycle, span.end_cycle)
     event["cat"] = span.state
     if timeline.batch_size:
