@@ -74,6 +74,7 @@ class SimulatedWafer(Machine):
     def _advance(self, what: str, steps: int) -> None:
         if not steps:
             return
+        log.info("%s: %d steps pass the simulated wafer, for their time", what, steps)
         # Here, as it loads numba, which takes time and memory.
         from wafer_runtime.simulator.pipeline import execute
 
