@@ -24,13 +24,17 @@ def route(source, target, cycles=1, is_gradient=False, hops=1):
     return Route(source, target, "t", is_gradient, cycles, cycles, path)
 
 
-def plan(kernels, routes, batch_size=8, host_cycles=1, mode="train", replicas=1):
+def plan(
+    kernels, routes, batch_size=8, host_cycles=1, mode="train", replicas=1,
+    ramp_latency_cycles=2,
+):  # fmt: skip
     return Plan(
         system="s", mode=mode, batch_size=batch_size, clock_hz=1e6, fabric_width=100,
         fabric_height=100, host_bytes_per_sample=4, host_cycles=host_cycles, seed=0,
         iterations=0, replicas=replicas, replica_height=100, kernels=tuple(kernels),
         routes=tuple(routes),
-        busiest_link=Link(0, 0, "E", max(r.cycles for r in routes)),
+        busiest_link=Link(0, 0, "E", max([0, *(r.cycles for r in routes)])),
+        ramp_latency_cycles=ramp_latency_cycles, search_ended="",
     )  # fmt: skip
 
 

@@ -136,3 +136,19 @@ def test_ten_thousand_samples_of_a_large_model_take_seconds():
     began = time.perf_counter()
     execute(made, 10_000)
     assert time.perf_counter() - began < 10
+
+
+def test_kernels_without_any_tensor_between_them_and_the_host_are_executed():
+    made = plan([kernel("k0", 9, trains=False)], [], mode="eval")
+    assert execute(made, 10).cycles_per_sample == 9
+
+
+def test_ramps_are_those_of_the_system():
+    ways = [route(HOST, "k0"), route("k0", HOST)]
+    slow, fast = (
+        plan([kernel("k0", 1)], ways, 1, 1, "eval", ramp_latency_cycles=cycles)
+        for cycles in (20, 2)
+    )
+    longer = execute(slow, 1).latency_cycles - execute(fast, 1).latency_cycles
+    # A ramp into the fabric and a ramp out of it, on the way there and back.
+    assert longer == 2 * 2 * 18

@@ -109,13 +109,14 @@ class Plan:
     fabric_cores: PEs for programs. host_cycles: for a sample on its way between host
     and fabric. replicas: copies of the model above one another; kernels and routes
     are those of the first, which has `replica_height` rows. seed, iterations: give the
-    placement again.
+    placement again. search_ended: how long the search took, and why it ended.
     """
 
     system: str
     mode: str
     batch_size: int
     clock_hz: float
+    ramp_latency_cycles: int
     fabric_width: int
     fabric_height: int
     host_bytes_per_sample: int
@@ -127,6 +128,7 @@ class Plan:
     kernels: tuple[PlacedKernel, ...]
     routes: tuple[Route, ...]
     busiest_link: Link | None
+    search_ended: str = dataclasses.field(compare=False)
 
     @property
     def compute_cycles(self) -> int:

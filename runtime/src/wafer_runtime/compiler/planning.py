@@ -10,7 +10,7 @@ from wafer_runtime.compiler import placing
 from wafer_runtime.compiler.kernel_graph import HOST, KernelGraph
 from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread
 from wafer_runtime.compiler.placing.bound import area_bound
-from wafer_runtime.compiler.placing.search import place
+from wafer_runtime.compiler.placing.search import placements
 from wafer_runtime.compiler.plan import PlacedKernel, Plan, Search
 from wafer_runtime.compiler.route import route
 from wafer_runtime.compiler.size import gradient_sum_bytes, size, sizes_of
@@ -29,19 +29,48 @@ def make_plan(graph: KernelGraph, system: System, search: Search, stage: Stage) 
     with stage("size"):
         task = size(graph, system)
     with stage("place"):
-        placement = _place(task, search)
+        found = _placements(task, search)
     with stage("route"):
-        plan = _plan(graph, system, placement, 1)
+        plan = _fastest(graph, system, found, 1)
+    log.info(
+        "Placed in %d iterations (%s): delta_t %d cycles, of computation alone %d",
+        *(plan.iterations, plan.search_ended),
+        *(plan.delta_t_cycles, plan.compute_cycles),
+    )
     if not search.multireplica:
         return plan
     with stage("replicate"):
         return _replicated(graph, system, task, search, plan)
 
 
-def _place(task: placing.Task, search: Search) -> placing.Placement:
-    return place(
+def _placements(task: placing.Task, search: Search) -> list[placing.Placement]:
+    return placements(
         task, search.seconds, search.seed, search.iterations, patience=_PATIENCE
     )
+
+
+def _fastest(
+    graph: KernelGraph,
+    system: System,
+    found: list[placing.Placement],
+    replicas: int,
+) -> Plan:
+    """The plan of the placement that is fastest with its tensors on their way."""
+    plans: list[Plan] = []
+    problems: list[MappingError] = []
+    least = math.inf
+    for placement in found:
+        if placement.delta_t_cycles >= least:
+            continue  # whatever the links do
+        try:
+            plans.append(_plan(graph, system, placement, replicas))
+        except MappingError as error:
+            problems.append(error)
+            continue
+        least = min(least, plans[-1].delta_t_cycles)
+    if not plans:
+        raise problems[0]
+    return min(plans, key=lambda plan: plan.delta_t_cycles)
 
 
 def _plan(
@@ -65,6 +94,7 @@ def _plan(
         mode=graph.mode,
         batch_size=graph.batch_size,
         clock_hz=system.clock_hz,
+        ramp_latency_cycles=system.ramp_latency_cycles,
         fabric_width=system.program_width,
         fabric_height=system.program_height,
         host_bytes_per_sample=sent,
@@ -76,6 +106,7 @@ def _plan(
         kernels=kernels,
         routes=routes,
         busiest_link=busiest,
+        search_ended=placement.ended,
     )
 
 
@@ -88,12 +119,15 @@ def _replicated(
 ) -> Plan:
     """The best plan with several copies, each in rows of its own across the fabric,
     with the host at both ends; or `plan`, if it is better.
+
+    All are searched for with the iterations of `plan`, so that these give it again.
     """
+    search = dataclasses.replace(search, iterations=plan.iterations)
     for count in _replica_counts(task, plan):
         shared = _once_a_batch(graph, count)
         strip = _strip(shared, system, task.height // count, count)
         try:
-            found = _plan(shared, system, _place(strip, search), count)
+            found = _fastest(shared, system, _placements(strip, search), count)
         except MappingError as error:
             log.info("%d replicas: %s", count, str(error).splitlines()[0])
             continue
@@ -103,7 +137,9 @@ def _replicated(
 
 def _strip(graph: KernelGraph, system: System, height: int, count: int) -> placing.Task:
     """The task of placing a replica: its sums of gradients go to the next one, and all
-    replicas' sums come back, each way on links of their own.
+    replicas' sums come back, each way on links of their own. Each replica updates a
+    share of the weights and sends these on instead of the sums, which are as many
+    bytes: so a sample's share of the updates is that of one copy.
     """
     kernels = []
     task = size(graph, system)

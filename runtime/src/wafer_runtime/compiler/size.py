@@ -66,7 +66,7 @@ def spread_of(
         passes=passes,
         operations=kernel.operations / graph.batch_size,
         transfer_bytes=transfer_bytes(graph, kernel),
-        weight_transfer_bytes=weight_transfer_bytes(graph, kernel),
+        weight_transfer_bytes=float(weight_transfer_bytes(graph, kernel)),
         sum_rows=float(sizes.products),
         weight_words=in_place / WORD_BYTES,
         weight_rows=sizes.rows if sizes.bilinear else 1,

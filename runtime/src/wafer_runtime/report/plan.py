@@ -58,7 +58,10 @@ def _notes(plan: Plan) -> Iterable[str]:
     yield f"Fullest PE: {fullest.memory_bytes:,} bytes, in {fullest.name}"
     if plan.replicas > 1:
         yield f"Replicas: {plan.replicas}, each {plan.replica_height} PEs high"
-    yield f"Placement: place_seed {plan.seed}, place_iterations {plan.iterations}"
+    yield (
+        f"Placement: place_seed {plan.seed}, place_iterations {plan.iterations} "
+        f"({plan.search_ended})"
+    )
 
 
 def limit(plan: Plan) -> str:

@@ -125,7 +125,10 @@ jit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 @jit
 def _run(g: Any, samples: int, batch: int, input_cycles: float, shown: Any) -> Any:
-    stages, kept = len(g.cycles), g.room.max() + 1
+    stages = len(g.cycles)
+    kept = 2
+    for room in g.room:
+        kept = max(kept, room + 1)
     times = np.zeros((kept, stages, 4), np.int64)
     free = np.zeros(len(g.source), np.int64)
     done = np.zeros(samples, np.int64)

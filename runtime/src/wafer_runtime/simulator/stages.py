@@ -5,9 +5,6 @@ from typing import NamedTuple
 
 from wafer_runtime.compiler.kernel_graph import HOST
 from wafer_runtime.compiler.plan import PlacedKernel, Plan, Route
-from wafer_runtime.simulator.machine import FabricConfig
-
-_RAMPS_CYCLES = 2 * FabricConfig().ramp_latency_cycles
 
 
 class Stage(NamedTuple):
@@ -64,8 +61,9 @@ def pipeline_of(plan: Plan) -> Pipeline:
     stages += [_stage(k, True) for k in reversed(trained)]
     stages.append(Stage(HOST, True, 0, 0))
     samples = forward | {HOST: 0}, forward | {HOST: last}
+    ramps = 2 * plan.ramp_latency_cycles
     arcs = [
-        _arc(route, *((backward, backward) if route.is_gradient else samples))
+        _arc(route, ramps, *((backward, backward) if route.is_gradient else samples))
         for route in plan.routes
     ]
     # What a forward pass keeps for the backward pass.
@@ -81,11 +79,13 @@ def _stage(kernel: PlacedKernel, is_backward: bool, updates: int = -1) -> Stage:
     return Stage(kernel.name, is_backward, kernel.cycles, fill, updates)
 
 
-def _arc(route: Route, sources: dict[str, int], targets: dict[str, int]) -> Arc:
+def _arc(
+    route: Route, ramps_cycles: int, sources: dict[str, int], targets: dict[str, int]
+) -> Arc:
     return Arc(
         source=sources[route.source],
         target=targets[route.target],
-        flight_cycles=route.hops + _RAMPS_CYCLES,
+        flight_cycles=route.hops + ramps_cycles,
         transfer_cycles=route.cycles,
         label=f"{route.source} -> {route.target}",
     )

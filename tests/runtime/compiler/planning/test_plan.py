@@ -3,10 +3,13 @@
 import contextlib
 import dataclasses
 import itertools
+import re
 from collections import defaultdict
 
 import pytest
+from wafer_runtime.compiler import planning
 from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph, Weight
+from wafer_runtime.compiler.placing.search import placements
 from wafer_runtime.compiler.plan import Plan, Search
 from wafer_runtime.compiler.planning import make_plan
 from wafer_runtime.compiler.route import ports
@@ -161,6 +164,35 @@ def test_the_same_seed_and_iterations_give_it_again(plan):
     assert make_plan(chain(6), WSE2, QUICK, stage) == plan
     again = Search(seed=plan.seed, iterations=plan.iterations)
     assert make_plan(chain(6), WSE2, again, stage) == plan
+
+
+def test_replicas_too_are_had_again_though_some_failed(monkeypatch):
+    def short_of_time(task, seconds, seed, iterations, **more):
+        if iterations is None and task.height < 300:
+            raise MappingError("nothing was found in this time")
+        return placements(task, seconds, seed, iterations, **more)
+
+    monkeypatch.setattr(planning, "placements", short_of_time)
+    graph = dataclasses.replace(chain(3), batch_size=64)
+    first = make_plan(graph, WSE2, Search(0.2, multireplica=True), stage)
+    again = Search(iterations=first.iterations, multireplica=True)
+    assert make_plan(graph, WSE2, again, stage) == first
+
+
+@pytest.mark.parametrize(
+    ("search", "why"),
+    [
+        (QUICK, "all that were asked for"),
+        (Search(0.01), "time is up"),
+        (Search(60), "the last 4 found nothing better"),
+    ],
+)
+def test_it_says_how_long_was_searched_and_why_no_longer(caplog, search, why):
+    caplog.set_level("INFO", "wafer_runtime")
+    found = make_plan(chain(1), WSE2, search, stage)
+    assert re.fullmatch(rf"\d+\.\d s, {why}", found.search_ended)
+    told = f"Placed in {found.iterations} iterations ({found.search_ended})"
+    assert told in caplog.text
 
 
 def test_an_evaluation_needs_no_copies_for_gradients():

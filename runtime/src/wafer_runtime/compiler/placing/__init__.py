@@ -107,13 +107,17 @@ class Placed:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where every kernel of a task is; `seed` and `iterations` give it again."""
+    """Where every kernel of a task is; `seed` and `iterations` give it again.
+
+    ended: how long the search took, and why it ended.
+    """
 
     task: Task
     placed: tuple[Placed, ...]
     bound_cycles: float
     seed: int
     iterations: int
+    ended: str = dataclasses.field(default="", compare=False)
 
     @property
     def delta_t_cycles(self) -> float:

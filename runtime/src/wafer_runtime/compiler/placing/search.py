@@ -1,5 +1,6 @@
 """The placer: a population of floorplans, annealed in turns until the time is up."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -44,9 +45,20 @@ def place(
     seed: int = 0,
     iterations: int | None = None,
     progress: Progress = lambda iteration, objective: None,
-    patience: int | None = None,
 ) -> Placement:
-    """Place the kernels of a task.
+    """The best of the `placements` of a task."""
+    return placements(task, seconds, seed, iterations, progress)[0]
+
+
+def placements(
+    task: Task,
+    seconds: float = 10.0,
+    seed: int = 0,
+    iterations: int | None = None,
+    progress: Progress = lambda iteration, objective: None,
+    patience: int | None = None,
+) -> list[Placement]:
+    """Place the kernels of a task: the best placements that were found, best first.
 
     iterations: how many to do, whatever time they take; without it, those that end
     within `seconds`, and at least one. The result depends on the task, the seed and the
@@ -54,26 +66,40 @@ def place(
     infinite while nothing fits. patience: end after so many iterations that
     found nothing better. Raises MappingError if the kernels do not fit.
     """
-    deadline = time.monotonic() + seconds
     bound = area_bound(task)
+    _load(task, bound)
+    began = time.monotonic()
     search = _Search(task, bound, seed)
-    done, last, stale = 0, 0.0, 0
+    done, last, stale, ended = 0, 0.0, 0, ""
+
+    def reason_to_end() -> str:
+        if iterations is not None:
+            return "all that were asked for" if done >= iterations else ""
+        if stale == patience:
+            return f"the last {stale} found nothing better"
+        return "time is up" if time.monotonic() - began + last > seconds else ""
+
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        while done < (iterations or 1) or (
-            iterations is None
-            and time.monotonic() + last < deadline
-            and stale != patience
-        ):
+        while not ended:
             started, before = time.monotonic(), _rank(search.best)
             search.step(threads)
             done += 1
             stale = stale + 1 if _rank(search.best) == before else 0
             last = (time.monotonic() - started) * (done + 2) / (done + 1)
             progress(done, search.best.cost if search.best.excess == 0 else np.inf)
+            ended = reason_to_end()
     if search.best.excess > 0 or search.best.cost == np.inf:
         raise _does_not_fit(task, done, seed)
-    options = [Placement(task, p, bound, seed, done) for p in search.finished()]
-    return min(options, key=lambda placement: placement.objective)
+    took = f"{time.monotonic() - began:.1f} s, {ended}"
+    found = [Placement(task, p, bound, seed, done, took) for p in search.finished()]
+    return sorted(found, key=lambda placement: placement.objective)
+
+
+def _load(task: Task, bound: float) -> None:
+    """Have numba compile the loops; once on a machine, and not in the search's time."""
+    few = dataclasses.replace(task, kernels=task.kernels[:1], edges=())
+    search = _Search(few, bound, 0)
+    anneal(search.plane, search.best.tree.copy(), 0, 0, _HOT, _COLD)
 
 
 class _Search:
@@ -91,10 +117,10 @@ class _Search:
             # More time a sample than this cannot pay.
             high = max(min(high, starts[0].cost / task.weights.delta_t), bound * 1.01)
         self._variants = Variants(task, _best_spreads(variants, starts))
-        self._plane = self._variants.plane(
+        self.plane = self._variants.plane(
             np.geomspace(bound, high, _LEVELS), with_ports
         )
-        self._plans = _starts(self._variants, self._plane, bound)[:_POPULATION]
+        self._plans = _starts(self._variants, self.plane, bound)[:_POPULATION]
 
     @property
     def best(self) -> _Plan:
@@ -105,7 +131,7 @@ class _Search:
         """The kernels placed, by each floorplan that fits."""
         fitting = {plan.cost: plan.tree for plan in self._plans if plan.excess == 0}
         return [
-            finish(self._variants, self._plane, tree, self._bound)
+            finish(self._variants, self.plane, tree, self._bound)
             for tree in fitting.values()
         ]
 
@@ -125,7 +151,7 @@ class _Search:
         hot = _HOT / (1 + self._iteration / 8)
         source = np.random.SeedSequence([self._seed, self._iteration, index])
         seed = int(source.generate_state(1)[0])
-        excess, cost = anneal(self._plane, tree, seed, moves, hot, _COLD)
+        excess, cost = anneal(self.plane, tree, seed, moves, hot, _COLD)
         return _Plan(excess, cost, tree)
 
 
