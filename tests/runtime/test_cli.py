@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from PIL import Image
 from wafer_runtime import cli
 from wafer_runtime.compiler.kernels import LIBRARY, UPDATE_RULES
 from wafer_runtime.compiler.kernels.refused import REFUSED
+from wafer_runtime.report.metrics import find_plans
+from wafer_runtime.simulator.pipeline import execute
 
 TOY = Path(__file__).parent
 
@@ -161,17 +164,54 @@ def compiled(tmp_path_factory):
     return path
 
 
+def report(text):
+    """Of one plan."""
+    return dict(re.split(": +", line, maxsplit=1) for line in text.splitlines())
+
+
 def test_report_prints_what_a_proposal_asks_for(wafer, compiled):
     code, out, _ = wafer("report", str(compiled), "--samples", "1000")
     assert code == 0
-    told = dict(re.split(": +", line, maxsplit=1) for line in out.splitlines())
+    told = report(out)
     # 8 numbers and a label go in, a class and a share of the loss come out.
     assert re.fullmatch(r"4\d bytes to and from the host", told["sample size"])
     assert told["dataset size"].startswith("1,000 samples")
     assert told["mode"] == "train"
     assert re.fullmatch(r"\d+ \(delta_t \d+\)", told["cycles per sample"])
-    assert {"fabric utilization", "largest batch", "limited by"} <= told.keys()
+    assert {"largest batch", "limited by", "more PEs"} <= told.keys()
+    # A small model is more than 0 %.
+    assert re.match(r"0\.0\d+% \(", told["fabric utilization"])
     assert "give --samples N" in wafer("report", str(compiled))[1]
+
+
+def test_the_rate_in_batches_is_that_of_the_simulated_wafer(wafer, compiled):
+    told = report(wafer("report", str(compiled))[1])
+    plan = next(iter(find_plans(compiled).values()))
+    run = execute(plan, 100 * plan.batch_size)
+    rate = told[f"in batches of {plan.batch_size}"].partition(" samples/s, as")[0]
+    assert float(rate.replace(",", "")) == pytest.approx(run.samples_per_s, rel=1e-3)
+    steady = float(told["samples per second"].partition(", a ")[0].replace(",", ""))
+    assert steady == pytest.approx(plan.clock_hz / plan.delta_t_cycles, abs=1)
+    assert steady > 1.1 * run.samples_per_s
+
+
+def test_plans_of_both_modes_are_reported_and_an_entry_that_was_edited_is_not(
+    wafer, compiled, tmp_path
+):
+    both = tmp_path / "both"
+    shutil.copytree(compiled, both)
+    params = {"runconfig": {"place_iterations": 1}}
+    toy.estimator(both, params=params).compile(toy.input_fn, mode="eval")
+    code, out, _ = wafer("report", str(both))
+    assert code == 0
+    assert re.findall(r"^mode: +(\w+)$", out, re.MULTILINE) == ["eval", "train"]
+    assert len(set(re.findall(r"^compilation: +(.+)$", out, re.MULTILINE))) == 2
+    [train] = (both / path.name for path in compiled.glob("cs_*"))
+    (train / "manifest.json").write_text("junk")
+    code, _, err = wafer("report", str(both))
+    assert code == 2
+    assert f"{train}: is no whole plan" in err
+    assert "manifest.json is not as it was written" in err
 
 
 def test_the_map_is_drawn_in_both_forms(wafer, compiled, tmp_path):

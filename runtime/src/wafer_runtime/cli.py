@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wafer_runtime import console
 from wafer_runtime.errors import ParamsError, UsageError
 from wafer_runtime.params import load_params
+from wafer_runtime.units import count_text
 
 if TYPE_CHECKING:
     from wafer_runtime.estimator.compile import Compiled
@@ -41,7 +42,9 @@ def _graph(args: argparse.Namespace) -> None:
     path = _output(args.output, writers)
     graph = _compiled(args).graph
     _write(path, writers[path.suffix](graph))
-    print(f"Wrote {len(graph.kernels)} kernels, {len(graph.edges)} edges to {path}")
+    kernels = count_text(len(graph.kernels), "kernel")
+    edges = count_text(len(graph.edges), "edge")
+    print(f"Wrote {kernels}, {edges} to {path}")
 
 
 def _place(args: argparse.Namespace) -> None:
@@ -52,26 +55,28 @@ def _place(args: argparse.Namespace) -> None:
         args.file, args.seconds, args.seed, args.iterations
     )
     _write(path, solution)
-    print(f"Wrote {len(placement.placed)} kernels to {path}\n{figures(placement)}")
+    kernels = count_text(len(placement.placed), "kernel")
+    print(f"Wrote {kernels} to {path}\n{figures(placement)}")
 
 
 def _report(args: argparse.Namespace) -> None:
-    from wafer_runtime.report.metrics import find_plan, metrics, read_plan
+    from wafer_runtime.report.metrics import find_plans, metrics
 
-    path = find_plan(Path(args.folder))
-    print(f"{'compilation:':26}{path.parent}")
-    print(metrics(read_plan(path), args.samples))
+    for path, plan in find_plans(Path(args.folder)).items():
+        print(f"{'compilation:':26}{path}")
+        print(metrics(plan, args.samples))
 
 
 def _map(args: argparse.Namespace) -> None:
-    from wafer_runtime.report.metrics import find_plan, read_plan
+    from wafer_runtime.report.metrics import find_plans
     from wafer_runtime.report.wafer_map import png, svg
 
     writers: dict[str, Any] = {".svg": svg, ".png": png}
     path = _output(args.output, writers)
-    plan = read_plan(find_plan(Path(args.folder)))
+    folder, plan = next(iter(find_plans(Path(args.folder)).items()))
     _write(path, writers[path.suffix](plan))
-    print(f"Wrote {len(plan.kernels)} kernels to {path}")
+    kernels = count_text(len(plan.kernels), "kernel")
+    print(f"Wrote {kernels} of {folder} ({plan.mode}) to {path}")
 
 
 def _output(name: str, suffixes: Collection[str] = ()) -> Path:

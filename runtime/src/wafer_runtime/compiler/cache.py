@@ -42,7 +42,7 @@ def check_folder(folder: str | os.PathLike[str]) -> None:
         ) from None
 
 
-class _DamagedError(Exception):
+class DamagedError(Exception):
     """What is wrong with an entry."""
 
 
@@ -57,8 +57,8 @@ class Entry:
         if not self.path.exists():
             return None
         try:
-            return self._files()
-        except _DamagedError as damage:
+            return read_entry(self.path)
+        except DamagedError as damage:
             log.warning("%s is damaged (%s): compiling again", self.path, damage)
             return None
 
@@ -95,35 +95,10 @@ class Entry:
 
     def _is_damaged(self) -> bool:
         try:
-            self._files()
-        except _DamagedError:
+            read_entry(self.path)
+        except DamagedError:
             return True
         return False
-
-    def _files(self) -> dict[str, str]:
-        sums = self._manifest()
-        files = {name: self._text(name) for name in sums}
-        for name, text in files.items():
-            if _checksum(text) != sums[name]:
-                raise _DamagedError(f"{name} is not as it was written")
-        return files
-
-    def _manifest(self) -> dict[str, str]:
-        try:
-            sums = json.loads(self._text(_MANIFEST))
-        except ValueError:
-            sums = None
-        if not isinstance(sums, dict) or not sums:
-            raise _DamagedError(f"{_MANIFEST} is not as it was written")
-        return sums
-
-    def _text(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise _DamagedError(f"{name} is missing") from None
-        except (OSError, UnicodeDecodeError):
-            raise _DamagedError(f"{name} cannot be read") from None
 
     def _remove_leftovers(self) -> None:
         """What processes that were killed left beside the entries."""
@@ -139,6 +114,35 @@ class Entry:
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(aside / "damaged")
         _remove(aside)
+
+
+def read_entry(path: Path) -> dict[str, str]:
+    """The texts of an entry's files by name. Raises DamagedError."""
+    sums = _manifest(path)
+    files = {name: _text(path / name) for name in sums}
+    for name, text in files.items():
+        if _checksum(text) != sums[name]:
+            raise DamagedError(f"{name} is not as it was written")
+    return files
+
+
+def _manifest(path: Path) -> dict[str, str]:
+    try:
+        sums = json.loads(_text(path / _MANIFEST))
+    except ValueError:
+        sums = None
+    if not isinstance(sums, dict) or not sums:
+        raise DamagedError(f"{_MANIFEST} is not as it was written")
+    return sums
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DamagedError(f"{path.name} is missing") from None
+    except (OSError, UnicodeDecodeError):
+        raise DamagedError(f"{path.name} cannot be read") from None
 
 
 def key_of(*parts: str) -> str:

@@ -3,17 +3,25 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from wafer_runtime.compiler.cache import DamagedError, read_entry
 from wafer_runtime.compiler.plan import Plan
 from wafer_runtime.errors import UsageError
-from wafer_runtime.report.plan import limit
+from wafer_runtime.report.plan import (
+    in_batches,
+    limit,
+    rate_in_batches,
+    share,
+    use_of_more,
+)
 
 _PLAN = "plan.json"
 
 
-def find_plan(folder: Path) -> Path:
-    """The newest plan.json of a model_dir, or that of one of its compilations.
+def find_plans(folder: Path) -> dict[Path, Plan]:
+    """The newest plan of each mode in a model_dir, or that of one of its compilations,
+    by its folder, the newest first.
 
-    Raises UsageError if there is none.
+    Raises UsageError if there is none, or one that is damaged.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -25,17 +33,21 @@ def find_plan(folder: Path) -> Path:
             f"{folder}: holds no compilation with a plan; run.py --compile_only makes "
             "one"
         )
-    return max(found, key=lambda path: path.stat().st_mtime)
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    plans = {path.parent: _read_plan(path.parent) for path in found}
+    newest: dict[str, Path] = {}
+    for path, plan in plans.items():
+        newest.setdefault(plan.mode, path)
+    return {path: plans[path] for path in newest.values()}
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan in a file. Raises UsageError if it is none, or damaged."""
+def _read_plan(folder: Path) -> Plan:
     try:
-        return Plan.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Plan.from_json(read_entry(folder)[_PLAN])
+    except (DamagedError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path}: is no whole plan ({type(error).__name__}: {error}). Remove its "
-            "folder and compile again"
+            f"{folder}: is no whole plan ({type(error).__name__}: {error}). Remove "
+            "this folder and compile again"
         ) from None
 
 
@@ -46,15 +58,18 @@ def metrics(plan: Plan, samples: int | None) -> str:
 
 def _lines(plan: Plan, samples: int | None) -> Iterable[tuple[str, str]]:
     cycles, size = plan.delta_t_cycles, plan.host_bytes_per_sample
-    rate = plan.samples_per_s(cycles)
+    rate = rate_in_batches(plan)
     fullest = max(kernel.memory_bytes for kernel in plan.kernels)
     yield "system", f"{plan.system}, {plan.clock_hz / 1e6:,.0f} MHz"
     yield "mode", plan.mode
-    yield "fabric utilization", f"{plan.total_utilization:.2%} ({plan.pes:,} PEs)"
+    yield "fabric utilization", f"{share(plan)} ({plan.pes:,} PEs)"
     yield "compute utilization", f"{plan.compute_utilization:.2%} of these PEs' time"
     yield "cycles per sample", f"{cycles / plan.replicas:,.0f} (delta_t {cycles:,})"
     yield "limited by", limit(plan)
-    yield "samples per second", f"{rate:,.0f}"
+    yield "more PEs", use_of_more(plan)
+    steady = f"{plan.samples_per_s(cycles):,.0f}, a sample every delta_t"
+    yield "samples per second", steady
+    yield f"in batches of {plan.batch_size:,}", in_batches(plan, rate)
     yield "sample size", f"{size:,} bytes to and from the host"
     yield "input rate needed", f"{rate * size / 1e6:,.1f} MB/s"
     if samples:
@@ -66,6 +81,6 @@ def _lines(plan: Plan, samples: int | None) -> Iterable[tuple[str, str]]:
     yield "batch size", f"{plan.batch_size:,}"
     yield (
         "largest batch",
-        "any: samples pass one by one, a batch only says when weights are updated",
+        "no limit: memory holds the samples on their way, not a batch",
     )
     yield "fullest PE", f"{fullest:,} bytes"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from wafer_runtime.compiler.plan import PlacedKernel, Plan
 from wafer_runtime.report.picture import colour_of
+from wafer_runtime.units import count_text
 
 _WIDTH = 1000  # pixels of the fabric
 _HEAD = 30
@@ -51,7 +52,7 @@ def title(plan: Plan) -> str:
     """The plan in a line."""
     rate = plan.samples_per_s(plan.delta_t_cycles)
     return (
-        f"{plan.system}: {len(plan.kernels)} kernels"
+        f"{plan.system}: {count_text(len(plan.kernels), 'kernel')}"
         + (f" x {plan.replicas} replicas" if plan.replicas > 1 else "")
         + f", {plan.total_utilization:.1%} of the PEs, delta_t "
         f"{plan.delta_t_cycles:,} cycles, {rate:,.0f} samples/s"

@@ -22,6 +22,7 @@ along every arc by its delay at least, and fall along room given back by delta_t
 each sample that it holds: no ring of waiting takes more than delta_t a sample.
 """
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ STATES = ("starved", "updating", "blocked", "busy")
 # Of the times of a sample at a stage that are kept until they are not asked for.
 BEGIN, END, FIRST, LAST = range(4)
 _SHOWN = 8  # of the first samples, and of the last
+_EXECUTED = 2000  # of a batch: after so many the pipeline is full
 
 
 class _Graph(NamedTuple):
@@ -75,6 +77,19 @@ def execute(
     shown = sorted({*range(samples)[:_SHOWN], *range(samples)[-_SHOWN:]})
     run = _run(graph, samples, _batch(plan), input_cycles, np.array(shown))
     return _timeline(plan, pipeline, graph, input_cycles, shown, run)
+
+
+def cycles_in_batches(plan: Plan) -> float:
+    """Cycles a sample of one replica in the long run, with the drain between batches:
+    of two batches, and, where these are large, of their first samples.
+    """
+    batch = _batch(plan)
+    if not batch:
+        return float(plan.delta_t_cycles)
+    few = min(batch, _EXECUTED)
+    run = execute(dataclasses.replace(plan, batch_size=few * plan.replicas), 2 * few)
+    more = (batch - few) * plan.delta_t_cycles
+    return (run.cycles_per_sample * few + more) / batch
 
 
 def _batch(plan: Plan) -> int:
