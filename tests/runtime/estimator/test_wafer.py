@@ -91,6 +91,24 @@ def test_the_same_model_is_compiled_once_and_training_goes_on(tmp_path, log):
     assert told["total_samples"] == 20 * toy.BATCH
 
 
+def test_the_fastest_plan_that_is_there_is_taken_however_it_was_searched_for(
+    tmp_path, log
+):
+    for iterations in (1, 2):
+        params = {"runconfig": {"place_iterations": iterations}}
+        estimator(tmp_path, **params).compile(toy.input_fn)
+    plans = {
+        str(path.parent): json.loads(path.read_text())["delta_t"]
+        for path in tmp_path.glob("cs_*/plan.json")
+    }
+    assert len(plans) == 2
+    estimator(tmp_path, runconfig={}).train(toy.input_fn, steps=5)
+    assert len(list(tmp_path.glob("cs_*/plan.json"))) == 2
+    assert "Taking the fastest of 2 plans" in log.text
+    [taken] = re.findall("Cached compilation found .*: (.*)", log.text)
+    assert plans[taken] == min(plans.values())
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_the_performance_so_far(tmp_path):
     class Interrupting(tf1.train.CheckpointSaverListener):
         def after_save(self, session, global_step_value):

@@ -13,12 +13,14 @@ class Search:
     """How to look for a placement: as `placing.search.place` says.
 
     multireplica: place as many copies of the model as give the most samples.
+    any_kept: if there is a plan of the model already, take that.
     """
 
     seconds: float = 10.0
     seed: int = 0
     iterations: int | None = None
     multireplica: bool = False
+    any_kept: bool = dataclasses.field(default=False, repr=False)
 
     @property
     def stages(self) -> tuple[str, ...]:

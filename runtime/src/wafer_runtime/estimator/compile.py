@@ -1,6 +1,7 @@
 """Compiling: a model_fn's graph -> the compiler's stages -> an entry of the cache."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from wafer_runtime.report.plan import estimate, plan_report
 from wafer_runtime.report.text import HostPart, compile_report, partition_table
 from wafer_runtime.report.wafer_map import svg
 from wafer_runtime.system import System, load_system, simulated_system
+from wafer_runtime.units import count_text
 
 log = logging.getLogger("wafer_runtime")
 
@@ -39,6 +41,8 @@ _SEARCH_KEYS = {
     "multireplica": "multireplica",
 }
 _PLAN, _DELTA_T, _MAP = "plan.json", "deltat_estimate.json", "wafer_map.svg"
+# What the plan is of, whatever the search for it.
+_MODEL = "model.sha256"
 
 
 class Compiled(NamedTuple):
@@ -63,12 +67,19 @@ def validate(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled
         return _compiled(setup, input_fn, mode, folder, stages, None)
 
 
-def place(setup: Setup, input_fn: UserFn, mode: str, folder: str) -> Compiled:
+def place(
+    setup: Setup, input_fn: UserFn, mode: str, folder: str, is_to_run: bool = False
+) -> Compiled:
     """As `validate`, and place the kernels: the result has a plan.
+
+    is_to_run: take the fastest plan of this model that is in `folder`, however it was
+    searched for, if params do not say how to search.
 
     Raises MappingError also for a model that does not fit on the system.
     """
     search = _search(setup.params)
+    if is_to_run and search == Search(multireplica=search.multireplica):
+        search = dataclasses.replace(search, any_kept=True)
     names = (*_STAGES, *search.stages)
     with contextlib.closing(Stages(names)) as stages:
         return _compiled(setup, input_fn, mode, folder, stages, search)
@@ -143,6 +154,9 @@ def _entry(
         )
     matched = Entry(folder, key)
     entry = Entry(folder, key_of(key, repr(search))) if search else matched
+    model = key_of(key, str(search and search.multireplica))
+    if search and search.any_kept:
+        entry = _fastest(folder, model) or entry
     if files := entry.load():
         log.info(
             "Cached compilation found for this model configuration: %s", entry.path
@@ -169,13 +183,29 @@ def _entry(
             _DELTA_T: estimate(plan),
             _REPORT: plan_report(plan) + "\n" + files[_REPORT],
             _MAP: svg(plan),
+            _MODEL: model,
         }
     try:
         entry.store(files)
     except OSError as error:
         log.warning("%s cannot be kept: %s", entry.path, error.strerror)
-    log.info("The model maps to %d kernels: %s", len(graph.kernels), entry.path)
+    kernels = count_text(len(graph.kernels), "kernel")
+    log.info("The model maps to %s: %s", kernels, entry.path)
     return _read(entry, files)
+
+
+def _fastest(folder: str, model: str) -> Entry | None:
+    """The entry of the plan of a model that gives the most samples, if there is one."""
+    rates: dict[Entry, float] = {}
+    for path in Path(folder).glob(f"cs_*/{_MODEL}"):
+        entry = Entry(folder, path.parent.name.removeprefix("cs_"))
+        if files := path.read_text("utf-8") == model and entry.load():
+            plan = Plan.from_json(files[_PLAN])
+            rates[entry] = plan.samples_per_s(plan.delta_t_cycles)
+    if not rates:
+        return None
+    log.info("Taking the fastest of %s", count_text(len(rates), "plan"))
+    return max(rates, key=lambda entry: rates[entry])
 
 
 def _match(

@@ -108,7 +108,7 @@ def programmed(
 
     folder: for performance.json and timeline.json. Raises MappingError.
     """
-    plan = compile_lib.place(setup, input_fn, mode, compile_dir).plan
+    plan = compile_lib.place(setup, input_fn, mode, compile_dir, is_to_run=True).plan
     assert plan is not None
     log.info(
         "Programming the simulated %s: using %.3g%% out of %d cores on the fabric",
