@@ -160,6 +160,18 @@ def test_products_of_halves_are_summed_in_float32():
     )
 
 
+def test_float32_is_narrowed_to_the_nearest_float16():
+    a, _, _ = operands("float32")
+    layout = Layout(1, 1)
+    x, y = layout.array("x", a.size), layout.array("y", a.size, "float16")
+    layout.place(program_of("narrow", lambda _, t: t.narrow(y, x)))
+    fabric = Fabric(layout)
+    fabric.write(x, a)
+    assert fabric.run().cycles == a.size
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(fabric.read(y)[0, 0], a.astype("f2"))
+
+
 def test_a_microthread_runs_beside_the_task_as_far_as_memory_allows():
     def run(op):
         layout = Layout(1, 1)

@@ -12,6 +12,10 @@ from wafer_runtime.simulator.program import Program
 EVERY = slice(None)
 
 
+def task_of(write):
+    return program_of("p", write)
+
+
 def fails(layout, *words, error=FabricError):
     with pytest.raises(error) as caught:
         Fabric(layout).run()
@@ -91,6 +95,40 @@ def test_an_access_out_of_range(start, element):
     fails(layout, "cycle 8", "PE (1, 1)", f"element {element} of array 'x'", "has 8")
 
 
+@pytest.mark.parametrize(("op", "dtypes", "name"), [
+    ("wide_mac", ("float32", "float16", "float16"), "c"),
+    ("narrow", ("float16", "float32"), "b"),
+    ("add", ("int32", "int32", "int32"), "c"),
+])  # fmt: skip
+def test_an_access_out_of_range_of_an_array_of_any_type(op, dtypes, name):
+    layout = Layout(1, 1)
+    arrays = [
+        layout.array(name, 4, dtype) for name, dtype in zip("abc", dtypes, strict=False)
+    ]
+
+    def walk(program, task):
+        at = program.register()
+        task.set(at, 1)
+        to = program.register() if op == "wide_mac" else arrays[0]
+        getattr(task, op)(to, *arrays[1:-1], arrays[-1][:].shifted(at))
+
+    layout.place(program_of("walk", walk))
+    fails(layout, "cycle 0", "PE (0, 0)", f"element 4 of array '{name}', which has 4")
+
+
+def test_a_register_with_a_negative_length():
+    layout = Layout(1, 1)
+    x = layout.array("x", 4)
+
+    def write(program, task):
+        count = program.register()
+        task.set(count, -3)
+        task.mov(x, 1.0, length=count)
+
+    layout.place(program_of("short", write))
+    fails(layout, "cycle 0, PE (0, 0)", "'short'", "length of -3", "at least 0")
+
+
 def test_tasks_that_never_pause():
     layout = Layout(1, 1)
     program = Program("spin")
@@ -165,26 +203,58 @@ def test_a_task_that_stays_blocked():
         (lambda g, x: g.route(0, *["R->E"] * 5), "5 switch positions: 1 to 4"),
         (lambda g, x: g.route(0, "R->E", x=4), "x = 4 reaches outside"),
         (lambda g, x: g.array("y", 2, "float64"), "float64"),
-        (lambda g, x: g.place(receiver(30, x)), "color 30"),
         (lambda g, x: x[0:9], r"x\[0:9:1\] reaches outside"),
         (lambda g, x: sender(0, x, length=3), r"lengths \[3, 8\]"),
-        (lambda g, x: program_of("p", lambda _, t: t.mac(x, x, x)), "three reads"),
-        (lambda g, x: program_of("p", lambda _, t: t.wide_mac(x, x, 1)), "of float16"),
-        (lambda g, x: program_of("p", lambda _, t: t.mov(receive(1), x)), "is a dest"),
-        (lambda g, x: program_of("p", lambda _, t: t.mov(send(1), 1.0)), "length"),
-        (lambda g, x: program_of("p", lambda _, t: t.mov(1.0, x)), "destination"),
+        (lambda g, x: task_of(lambda _, t: t.mac(x, x, x)), "three reads"),
+        (lambda g, x: task_of(lambda _, t: t.wide_mac(x, x, 1)), "of float16"),
+        (lambda g, x: task_of(lambda _, t: t.mov(receive(1), x)), "is a dest"),
+        (lambda g, x: task_of(lambda _, t: t.mov(send(1), 1.0)), "length"),
+        (lambda g, x: task_of(lambda _, t: t.mov(1.0, x)), "destination"),
         (lambda g, x: [g.place(sender(0, x)), g.place(sender(0, x))], "which runs"),
         (
-            lambda g, x: program_of("p", lambda _, t: t.add(x, receive(1), receive(1))),
+            lambda g, x: task_of(lambda _, t: t.add(x, receive(1), receive(1))),
             "the same stream twice",
         ),
         (lambda g, x: g.array("y", 0), "0 elements"),
         (
-            lambda g, x: program_of("p", lambda _, t: t.repeat(0).__enter__()),
+            lambda g, x: task_of(lambda _, t: t.repeat(0).__enter__()),
             "repeat 0 times: at least once",
         ),
+        (lambda g, x: task_of(lambda _, t: t.add(x, receive(1), receive(1, length=8))),
+         r"add: the same stream twice"),
+        (lambda g, x: task_of(lambda _, t: t.mac(send(1), x, 2.0)), "mac: a sum"),
+        (lambda g, x: task_of(lambda _, t: t.add(x, x, "1")), "'1': an operand is"),
+        (lambda g, x: task_of(lambda _, t: t.add(x, x, 1e39)), "1e.39 as float32"),
+        (lambda g, x: task_of(lambda p, t: t.mov(p.register(), 7e4, dtype="f2")),
+         "70000.0 as float16: at most 65504"),
+        (lambda g, x: task_of(lambda p, t: t.mov(p.register(), 1.5, dtype="i4")),
+         "1.5 as int32: a whole number of 32 bits"),
+        (lambda g, x: task_of(lambda p, t: t.set(p.register(), 2**31)),
+         "2147483648 as int32"),
+        (lambda g, x: task_of(lambda p, t: t.rotate(p.register(), 1, 0)), "modulus 0"),
+        (lambda g, x: task_of(lambda _, t: t.exp(g.array("i", 2, "i4"), 1)),
+         "exp: of int32: only of float32"),
+        (lambda g, x: task_of(lambda _, t: t.mov(x, receive(1, length=-1))), "lengths"),
+        (lambda g, x: task_of(lambda _, t: t.mov(send(1, length=-1), 1.0)), "of -1"),
+        (lambda g, x: task_of(lambda _, t: t.mov(x, x, thread=-1)), "thread -1"),
+        (lambda g, x: task_of(lambda _, t: t.mov(send(1), x, advance="mine")),
+         "advance='mine': it is"),
+        (lambda g, x: task_of(lambda _, t: t.mov(x, receive(1), advance="own")),
+         "only a wavelet sent moves switches"),
+        (lambda g, x: task_of(lambda _, t: t.narrow(x, x)), "narrow makes float16"),
+        (lambda g, x: task_of(lambda p, _: [p.on_wavelet(1), p.on_wavelet(1)]),
+         "color 1 is used twice"),
+        (lambda g, x: task_of(lambda _, t: t.mov(Program("q").register(), x)),
+         r"program 'p', task 'main', step 0: mov: a register of another program: "
+         r"Program\('q'\)"),
+        (lambda g, x: task_of(lambda _, t: t.activate(Program("q").task("far"))),
+         "task 'far' of another program"),
         (lambda g, x: Layout(0, 1), "at least 1 x 1"),
-        (lambda g, x: FabricConfig(router_depth=1), "router_depth is 1: at least 2"),
+        (lambda g, x: FabricConfig(router_depth=1), "router_depth is 1: from 2"),
+        (lambda g, x: FabricConfig(input_queue_depths=(2, 0)), r"\(2, 0\): from 1"),
+        (lambda g, x: FabricConfig(switch_positions=5), "5: from 1 to 4"),
+        (lambda g, x: Fabric(g).write(x, [1, 2]), r"\[2\] do not broadcast .* 8\]"),
+        (lambda g, x: Fabric(Layout(4, 4)).read(x), "not of this fabric's layout"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_before_the_first_cycle(make, words):
@@ -195,14 +265,20 @@ def test_mistakes_are_told_before_the_first_cycle(make, words):
 
 
 def test_more_queues_threads_or_registers_than_a_pe_has():
-    layout = Layout(1, 1)
-    x = layout.array("x", 8)
-
     def refused(write, words):
+        layout = Layout(1, 1)
+        x = layout.array("x", 8)
+        layout.place(program_of("greedy", lambda p, t: write(p, t, x)))
         with pytest.raises(FabricError, match=words):
-            layout.place(program_of("greedy", write))
+            Fabric(layout)
 
-    refused(lambda _, t: [t.mov(x, receive(c)) for c in range(9)], "9 colors received")
-    refused(lambda _, t: [t.mov(send(c), x) for c in range(7)], "7 colors sent")
-    refused(lambda _, t: t.mov(x, 0.0, thread=9), "9 microthreads, a PE has 8")
-    refused(lambda p, _: [p.register() for _ in range(17)], "17 registers")
+    refused(
+        lambda _, t, x: [t.mov(x, receive(c)) for c in range(9)], "9 colors received"
+    )
+    refused(lambda _, t, x: [t.mov(send(c), x) for c in range(7)], "7 colors sent")
+    refused(lambda _, t, x: t.mov(x, 0.0, thread=9), "9 microthreads, a PE has 8")
+    refused(lambda p, t, x: [p.register() for _ in range(17)], "17 registers")
+    refused(lambda p, t, x: [p.task() for _ in range(32)], "33 tasks, a PE has 32")
+    refused(lambda _, t, x: t.mov(x, receive(30)), "color 30: the routers have 0 to 23")
+    other = Layout(1, 1).array("other", 9)
+    refused(lambda _, t, x: t.mov(other, 1.0), "'greedy' uses arrays of another layout")

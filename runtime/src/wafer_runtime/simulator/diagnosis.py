@@ -40,6 +40,8 @@ def of_fault(layout: Layout, machine: Machine) -> str:
             f"{instruction}: color {color} is used twice, another thread of the PE "
             "uses it in the same direction; use another color, or wait for that thread"
         )
+    if code == state.NEGATIVE_LENGTH:
+        return f"{instruction} has a length of {detail}, from a register: at least 0"
     size = int(machine.code[row]["high"][color] - machine.code[row]["low"][color])
     name = _array_name(layout, machine, row, color)
     return f"{instruction} accesses element {detail} of {name}, which has {size}"
@@ -93,11 +95,13 @@ def _instruction(layout: Layout, machine: Machine, p: int, at: int) -> str:
 
 
 def _array_name(layout: Layout, machine: Machine, at: int, k: int) -> str:
+    """Of an operand in memory: offsets count elements, wherefore sizes matter too."""
     row = machine.code[at]
+    halves = row["type"] in (isa.F16, isa.WIDE if k else isa.NARROW)
     return next(
         f"array {a.name!r}"
         for a in layout.memory.arrays
-        if a.offset == row["low"][k] and isa.type_of(a.dtype) == row["type"]
+        if a.offset == row["low"][k] and (a.dtype == np.float16) == halves
     )
 
 

@@ -38,12 +38,27 @@ class Fabric:
     def __init__(self, layout: Layout):
         self._layout = layout
         self._machine = link(layout)
+        self._arrays = set(layout.memory.arrays)
 
     def write(
         self, array: Array, values: ArrayLike, x: Where = 0, y: Where = 0
     ) -> None:
-        """Set an array in a rectangle of PEs; `values` broadcast to [y, x, length]."""
-        self._elements(array, x, y)[...] = values
+        """Set an array in a rectangle of PEs; `values` broadcast to [y, x, length].
+
+        FabricError when they do not, or when the array or a PE is not of this fabric.
+        """
+        elements = self._elements(array, x, y)
+        shape = np.shape(values)
+        fits = len(shape) <= 3 and all(
+            size in (1, wanted)
+            for size, wanted in zip(shape[::-1], elements.shape[::-1], strict=False)
+        )
+        if not fits:
+            raise FabricError(
+                f"write to array {array.name!r}: values of shape {list(shape)} do not "
+                f"broadcast to [y, x, length] = {list(elements.shape)}"
+            )
+        elements[...] = values
 
     def read(self, array: Array, x: Where = 0, y: Where = 0) -> NDArray[np.generic]:
         """A copy of an array in a rectangle of PEs: [y, x, length]."""
@@ -74,6 +89,8 @@ class Fabric:
 
     def _elements(self, array: Array, x: Where, y: Where) -> NDArray[np.generic]:
         layout = self._layout
+        if array not in self._arrays:
+            raise FabricError(f"array {array.name!r} is not of this fabric's layout")
         memory = self._machine.words32.view(array.dtype)
         grid = memory.reshape(layout.height, layout.width, -1)
         rows, columns = indices(y, layout.height, "y"), indices(x, layout.width, "x")

@@ -5,6 +5,9 @@ operand is in memory (element `start + k * stride`, and the value of a register 
 fabric stream (`start` is an endpoint of the program), a register or a constant.
 """
 
+import math
+import numbers
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -13,8 +16,9 @@ from wafer_runtime.errors import FabricError
 NONE = -1
 # Kinds of operands.
 UNUSED, MEMORY, FABRIC, REGISTER, CONSTANT = range(5)
-# Types of elements. WIDE: sources are float16, the destination is float32.
-F32, F16, I32, WIDE = range(4)
+# Types of elements. WIDE: sources are float16, the destination is float32; NARROW: the
+# other way round.
+F32, F16, I32, WIDE, NARROW = range(5)
 # Vector instructions: destination <- f(source 1, source 2).
 MOV, ADD, SUB, MUL, MAC, DIV, MAX, MIN, EXP = range(9)
 # Control instructions, which take no cycle: see `Task` for what each does.
@@ -31,13 +35,13 @@ instruction_t = np.dtype(
     [
         ("op", "u1"),
         ("type", "u1"),
-        ("thread", "i1"),  # 0: the task waits for it
-        ("then", "i1"),  # task to activate when done
+        ("thread", "i2"),  # 0: the task waits for it
+        ("then", "i2"),  # task to activate when done
         ("switch", "u1"),  # what the last wavelet sent does to switches
-        ("length_register", "i1"),
+        ("length_register", "i2"),
         ("length", "i4"),
         ("kind", "u1", 3),
-        ("register", "i1", 3),
+        ("register", "i2", 3),
         ("start", "i4", 3),
         ("stride", "i4", 3),
         ("low", "i4", 3),  # the array's elements are from low ...
@@ -63,7 +67,25 @@ def type_of(dtype: DTypeLike) -> int:
 
 
 def bits_of(value: float, dtype: DTypeLike) -> int:
-    """The 32-bit word of a constant of that dtype, as a signed integer."""
+    """The 32-bit word of a constant, as a signed integer; FabricError if it has none.
+
+    float32 and float16 round it, but do not turn it into an infinity.
+    """
+    if not isinstance(value, numbers.Real):
+        raise FabricError(
+            f"{value!r}: an operand is memory, stream, register or number"
+        )
+    kind = np.dtype(dtype)
+    if kind == np.int32:
+        whole = math.isfinite(value) and value == int(value)
+        fits = whole and -(2**31) <= value < 2**31
+        limit = "a whole number of 32 bits"
+    else:
+        most = float(np.finfo(kind).max)
+        fits = not math.isfinite(value) or abs(value) <= most
+        limit = f"at most {most:g}"
+    if not fits:
+        raise FabricError(f"{value} as {kind}: {limit}")
     word = np.zeros(4, np.uint8)
     raw = np.array([value], dtype).view(np.uint8)
     word[: raw.size] = raw

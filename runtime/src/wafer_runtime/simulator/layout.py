@@ -80,7 +80,6 @@ class Layout:
                 f"runs {self.programs[self.placed[at_y, at_x]].name!r}"
             )
         if program not in self.programs:
-            self._check_program(program)
             self.programs.append(program)
         self.placed[where] = self.programs.index(program)
 
@@ -99,10 +98,17 @@ class Layout:
                 f"color {color}: the routers have 0 to {self.config.colors - 1}"
             )
 
-    def _check_program(self, program: Program) -> None:
+    def check(self, program: Program) -> None:
+        """FabricError when a program needs what no PE of this layout has."""
         config = self.config
         for color, _ in program.endpoints:
             self._check_color(color)
+        foreign = program.arrays.difference(self.memory.arrays)
+        if foreign:
+            names = ", ".join(sorted(array.name for array in foreign))
+            raise FabricError(
+                f"program {program.name!r} uses arrays of another layout: {names}"
+            )
         outward = sum(out for _, out in program.endpoints)
         threads = max(
             (int(r["thread"]) for t in program.tasks for r in t.rows), default=0

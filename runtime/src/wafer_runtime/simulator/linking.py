@@ -28,7 +28,12 @@ class _Tables:
 
 
 def link(layout: Layout) -> Machine:
-    """The state before cycle 0: no wavelets, memory all zeros, `start` tasks ready."""
+    """The state before cycle 0: no wavelets, memory all zeros, `start` tasks ready.
+
+    FabricError when a program does not fit into a PE.
+    """
+    for program in layout.programs:
+        layout.check(program)
     width = max((len(p.endpoints) for p in layout.programs), default=0)
     pes = layout.width * layout.height
     tables = _Tables(np.full((pes, max(width, 1)), NONE, np.int32))

@@ -11,6 +11,24 @@ PORTS = "NESWR"
 RAMP = 4
 
 
+# What the records of `state` and `isa` can hold.
+_LIMITS = {
+    "ramp_latency_cycles": (1, 100),
+    "colors": (1, 200),
+    "input_queue_depths": (1, 10_000),
+    "output_queue_depths": (1, 10_000),
+    "router_depth": (2, 10_000),
+    "memory_bytes": (4, 2**30),
+    "simd_lanes": (2, 64),
+    "memory_port_bytes": (4, 256),
+    "reads": (2, 100),
+    "writes": (1, 100),
+    "microthreads": (0, 100),
+    "registers": (0, 10_000),
+    "switch_positions": (1, 4),
+}
+
+
 @dataclass(frozen=True)
 class FabricConfig:
     """What a PE and its router can do; the defaults are the WSE-2's.
@@ -37,18 +55,13 @@ class FabricConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no machine has."""
-        least = {"simd_lanes": 2, "router_depth": 2, "colors": 1, "reads": 2}
-        least |= {
-            "memory_port_bytes": 4,
-            "ramp_latency_cycles": 1,
-            "memory_bytes": 4,
-            "writes": 1,
-        }
-        for name, lowest in least.items():
-            if getattr(self, name) < lowest:
-                raise FabricError(
-                    f"FabricConfig.{name} is {getattr(self, name)}: at least {lowest}"
-                )
+        for name, (least, most) in _LIMITS.items():
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if not least <= number <= most:
+                    raise FabricError(
+                        f"FabricConfig.{name} is {value}: from {least} to {most}"
+                    )
 
     @classmethod
     def of(cls, system: System) -> "FabricConfig":

@@ -10,9 +10,13 @@ from wafer_runtime.simulator import isa
 
 @dataclass(frozen=True)
 class Register:
-    """A 32-bit register of a PE: a scalar, a counter, or an offset into an array."""
+    """A 32-bit register of a PE: a scalar, a counter, or an offset into an array.
+
+    `owner` is the program that it was made by, in which alone it may be used.
+    """
 
     number: int
+    owner: object
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Array:
 
     def __getitem__(self, where: int | slice) -> View:
         """A view of one element, or of start:stop:step (within the array)."""
-        if isinstance(where, int):
+        if not isinstance(where, slice):
             where = slice(where, where + 1)
         step = where.step or 1
         start = where.start or 0

@@ -17,7 +17,7 @@ from wafer_runtime.simulator.router import (
     schedule,
     wake,
 )
-from wafer_runtime.simulator.values import float_of, float_result, whole_result
+from wafer_runtime.simulator.values import bits_of, float_of, float_result, whole_result
 
 CONTROLS_A_CYCLE = 100_000
 
@@ -92,6 +92,8 @@ def issue(m, p, at):
     length = row.length
     if row.length_register != state.NONE:
         length = m.registers[p, row.length_register]
+    if length < 0:
+        fail(m, p, state.NEGATIVE_LENGTH, state.NONE, length, at)
     for k in range(3):
         thread.at[k] = place_of(m, p, at, k, length)
     if m.fault[state.CODE]:
@@ -166,7 +168,7 @@ def load(m, p, thread, row, k, i, word):
     """The bits of operand k's element i of this step; `word` came by the fabric."""
     if row.kind[k] == isa.MEMORY:
         at = thread.at[k] + row.stride[k] * (thread.done + i)
-        if row.type == isa.F16 or (row.type == isa.WIDE and k > 0):
+        if row.type == isa.F16 or row.type == (isa.WIDE if k else isa.NARROW):
             return np.int64(m.words16[p, at])
         return np.int64(m.words32[p, at])
     if row.kind[k] == isa.FABRIC:
@@ -182,6 +184,8 @@ def load(m, p, thread, row, k, i, word):
 def result(m, p, thread, row, i, first, second):
     """Element i of this step's result, as bits."""
     a = load(m, p, thread, row, 1, i, first)
+    if row.type == isa.NARROW:
+        return bits_of(float_of(a, isa.F32), isa.F16)
     if row.op == isa.MOV:
         return np.uint32(a)
     b = load(m, p, thread, row, 2, i, second)
@@ -223,7 +227,7 @@ def step(m, p, thread, row, cycle):
             out |= np.int64(bits) << (16 * i)
         elif row.kind[0] == isa.REGISTER:
             m.registers[p, thread.at[0]] = np.int32(bits)
-        elif row.type == isa.F16:
+        elif row.type == isa.F16 or row.type == isa.NARROW:
             m.words16[p, at] = bits
         else:
             m.words32[p, at] = bits

@@ -21,9 +21,8 @@ import numpy as np
 
 from wafer_runtime.errors import FabricError
 from wafer_runtime.simulator import isa
-from wafer_runtime.simulator.memory import Array, Register, Stream, View
-
-Operand = Array | View | Stream | Register | float
+from wafer_runtime.simulator.encoding import Operand, encode
+from wafer_runtime.simulator.memory import Array, Register, Stream
 
 
 class Task:
@@ -41,7 +40,7 @@ class Task:
         self.name = name
         self.number = number
         self.rows: list[np.ndarray] = []
-        self._program = program
+        self.program = program
 
     def mov(self, to: Operand, source: Operand, **keywords: Any) -> None:
         """to = source."""
@@ -83,20 +82,23 @@ class Task:
         """The same for a and b in float16, in memory or a register, and to in float32:
         the product is exact.
         """
-        self._check_wide(to, a, b)
-        self._vector(isa.MAC, to, a, b, wide=True, **keywords)
+        self._vector(isa.MAC, to, a, b, mixed=isa.WIDE, **keywords)
+
+    def narrow(self, to: Operand, source: Operand, **keywords: Any) -> None:
+        """to = source, for a source in float32 and to in float16."""
+        self._vector(isa.MOV, to, source, mixed=isa.NARROW, **keywords)
 
     def activate(self, task: "Task") -> None:
         """Let `task` run, once, after this one."""
-        self._control(isa.ACTIVATE, value=task.number)
+        self._control(isa.ACTIVATE, task=task)
 
     def block(self, task: "Task") -> None:
         """Keep `task` from running until it is unblocked; it stays activated."""
-        self._control(isa.BLOCK, value=task.number)
+        self._control(isa.BLOCK, task=task)
 
     def unblock(self, task: "Task") -> None:
         """End the effect of `block`."""
-        self._control(isa.UNBLOCK, value=task.number)
+        self._control(isa.UNBLOCK, task=task)
 
     def set(self, register: Register, value: int) -> None:
         """Set a register to a whole number."""
@@ -104,15 +106,17 @@ class Task:
 
     def rotate(self, register: Register, step: int, modulus: int) -> None:
         """register = (register + step) mod modulus: a walk round an array."""
+        if modulus < 1:
+            raise self._wrong(f"rotate: modulus {modulus}: at least 1")
         self._control(isa.ROTATE, register, step, modulus)
 
     @contextmanager
     def repeat(self, times: int) -> Iterator[None]:
         """Run the instructions of the `with` block `times` (at least 1) times."""
         if times < 1:
-            raise FabricError(f"{self._place()}: repeat {times} times: at least once")
-        free = self._program.free_counters
-        counter = free.pop() if free else self._program.register()
+            raise self._wrong(f"repeat {times} times: at least once")
+        free = self.program.free_counters
+        counter = free.pop() if free else self.program.register()
         self.set(counter, times)
         start = len(self.rows)
         yield
@@ -129,113 +133,34 @@ class Task:
         self.rows[at]["target"] = len(self.rows) - at
 
     def _control(
-        self, op: int, register: Register | None = None, value: int = 0, target: int = 0
-    ) -> None:
-        row = np.zeros((), isa.instruction_t)
-        row["op"], row["value"], row["target"] = op, value, target
-        if register:
-            row["register"][0] = register.number
-        self.rows.append(row)
-
-    def _vector(
         self,
         op: int,
-        *operands: Operand,
-        length: int | Register | None = None,
-        thread: int = 0,
-        then: "Task | None" = None,
-        advance: str = "",
-        dtype: Any = None,
-        wide: bool = False,
+        register: Register | None = None,
+        value: int = 0,
+        target: int = 0,
+        task: "Task | None" = None,
     ) -> None:
-        dtype = np.dtype("f2") if wide else self._dtype(op, operands, dtype)
         row = np.zeros((), isa.instruction_t)
-        row["op"], row["thread"] = op, thread
-        row["type"] = isa.WIDE if wide else isa.type_of(dtype)
-        row["then"] = then.number if then else isa.NONE
-        row["switch"] = {"": isa.KEEP, "own": 1, "all": 2}[advance]
-        row["length_register"] = isa.NONE
-        if isinstance(length, Register):
-            row["length_register"] = length.number
-        else:
-            row["length"] = self._length(op, operands, length)
-        for k, operand in enumerate(operands):
-            self._operand(row, k, operand, dtype)
-        self._count_accesses(op, row)
-        if (
-            row["kind"][1] == isa.FABRIC
-            and operands[1] == operands[-1]
-            and op > isa.MOV
-        ):
-            raise self._wrong(op, "the same stream twice: a wavelet is read once")
+        try:
+            row["op"], row["target"] = op, isa.bits_of(target, np.int32)
+            row["value"] = isa.bits_of(value, np.int32)
+            if task:
+                row["value"] = self.program.number_of(task)
+            if register:
+                row["register"][0] = self.program.owned(register).number
+        except FabricError as error:
+            raise self._wrong(str(error)) from None
         self.rows.append(row)
 
-    def _check_wide(self, *operands: Operand) -> None:
-        for operand, dtype in zip(operands, ("f4", "f2", "f2"), strict=True):
-            array = operand.array if isinstance(operand, View) else operand
-            is_other = isinstance(array, Array) and array.dtype != dtype
-            if is_other or isinstance(operand, Stream):
-                raise self._wrong(
-                    isa.MAC, "wide_mac adds products of float16 in memory to float32"
-                )
+    def _vector(self, op: int, *operands: Operand, **keywords: Any) -> None:
+        try:
+            self.rows.append(encode(self.program, op, operands, **keywords))
+        except FabricError as error:
+            raise self._wrong(f"{isa.NAMES[op]}: {error}") from None
 
-    def _dtype(self, op: int, operands: tuple[Operand, ...], dtype: Any) -> np.dtype:
-        views = [x.array if isinstance(x, View) else x for x in operands]
-        found = {x.dtype for x in views if isinstance(x, Array)}
-        if len(found | ({np.dtype(dtype)} if dtype else set())) > 1:
-            names = " and ".join(sorted(str(x) for x in found))
-            raise self._wrong(op, f"operands of several dtypes: {names or dtype}")
-        return found.pop() if found else np.dtype(dtype or np.float32)
-
-    def _length(
-        self, op: int, operands: tuple[Operand, ...], length: int | None
-    ) -> int:
-        sized = [x.length for x in operands if isinstance(x, Array | View | Stream)]
-        told = {x for x in [*sized, length] if x is not None}
-        if len(told) == 1:
-            return told.pop()
-        if told:
-            raise self._wrong(op, f"operands of lengths {sorted(told)}, not of one")
-        if any(isinstance(x, Stream) for x in operands):
-            raise self._wrong(op, "no operand has a length: give length=")
-        return 1
-
-    def _operand(self, row: Any, k: int, operand: Operand, dtype: np.dtype) -> None:
-        row["register"][k] = isa.NONE
-        if isinstance(operand, Array):
-            operand = operand.every()
-        if isinstance(operand, View):
-            array = operand.array
-            row["kind"][k], row["stride"][k] = isa.MEMORY, operand.stride
-            row["start"][k] = array.offset + operand.start
-            row["low"][k], row["high"][k] = array.offset, array.offset + array.length
-            if operand.register:
-                row["register"][k] = operand.register.number
-        elif isinstance(operand, Stream):
-            row["kind"][k] = isa.FABRIC
-            row["start"][k] = self._program.endpoint(operand, outward=k == 0)
-        elif isinstance(operand, Register):
-            row["kind"][k], row["register"][k] = isa.REGISTER, operand.number
-        elif k:
-            row["kind"][k] = isa.CONSTANT
-            row["start"][k] = isa.bits_of(operand, dtype)
-        else:
-            raise self._wrong(int(row["op"]), f"{operand} as a destination")
-
-    def _count_accesses(self, op: int, row: Any) -> None:
-        """A memory of two reads a cycle cannot serve an instruction of three."""
-        row["writes"] = row["kind"][0] == isa.MEMORY
-        row["reads"] = int((row["kind"][1:] == isa.MEMORY).sum())
-        row["reads"] += op == isa.MAC and bool(row["writes"])
-        if row["reads"] > 2:
-            raise self._wrong(op, "three reads of memory, of two: use a register")
-
-    def _wrong(self, op: int, what: str) -> FabricError:
-        return FabricError(f"{self._place()}: {isa.NAMES[op]}: {what}")
-
-    def _place(self) -> str:
-        number = len(self.rows)
-        return f"program {self._program.name!r}, task {self.name!r}, step {number}"
+    def _wrong(self, what: str) -> FabricError:
+        place = f"program {self.program.name!r}, task {self.name!r}"
+        return FabricError(f"{place}, step {len(self.rows)}: {what}")
 
 
 class Program:
@@ -249,6 +174,7 @@ class Program:
         self.endpoints: list[tuple[int, bool]] = []
         self.triggers: dict[int, int] = {}
         self.registers = 0
+        self.arrays: set[Array] = set()
         self.free_counters: list[Register] = []  # of loops that have ended
 
     def task(self, name: str = "main", start: bool = False) -> Task:
@@ -264,24 +190,43 @@ class Program:
 
         Taking it from the queue is the task's first cycle.
         """
+        stream = Stream(color, outward=False)
+        number = self.endpoint(stream, outward=False)
+        if number in self.triggers.values():
+            raise FabricError(
+                f"program {self.name!r}: color {color} is used twice: its wavelets "
+                "activate a task already"
+            )
         made, argument = self.task(name), self.register()
-        made.mov(argument, Stream(color, outward=False), length=1)
-        self.triggers[made.number] = self.endpoint(
-            Stream(color, outward=False), outward=False
-        )
+        made.mov(argument, stream, length=1)
+        self.triggers[made.number] = number
         return made, argument
 
     def register(self) -> Register:
         """A register that nothing else in the program uses; 0 at the beginning."""
         self.registers += 1
-        return Register(self.registers - 1)
+        return Register(self.registers - 1, self)
+
+    def owned(self, register: Register) -> Register:
+        """The same, if it is one of this program's; else a FabricError."""
+        if register.owner is not self:
+            raise FabricError(f"a register of another program: {register.owner}")
+        return register
+
+    def number_of(self, task: Task) -> int:
+        """The number of one of this program's tasks; else a FabricError."""
+        if task.program is not self:
+            raise FabricError(f"task {task.name!r} of another program: {task.program}")
+        return task.number
+
+    def __repr__(self) -> str:
+        return f"Program({self.name!r})"
 
     def endpoint(self, stream: Stream, outward: bool) -> int:
         """The number of a stream's queue in this program."""
         if stream.outward != outward:
             raise FabricError(
-                f"program {self.name!r}: send() is a destination, receive() a source "
-                f"(color {stream.color})"
+                f"send() is a destination, receive() a source (color {stream.color})"
             )
         key = (stream.color, stream.outward)
         if key not in self.endpoints:

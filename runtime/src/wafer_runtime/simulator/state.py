@@ -69,7 +69,7 @@ task_t = np.dtype([("entry", "i4"), ("endpoint", "i4")], align=True)
 CYCLE, AWAKE, SCHEDULED, LAST_STEP, SENT, RECEIVED, COPIED, HOPS, STEPS = range(9)
 # Entries of `fault`, and its codes.
 CODE, WHERE, COLOR, DETAIL, ROW = range(5)
-NO_ROUTE, OUT_OF_RANGE, COLOR_TWICE, ENDLESS = range(1, 5)
+NO_ROUTE, OUT_OF_RANGE, COLOR_TWICE, ENDLESS, NEGATIVE_LENGTH = range(1, 6)
 
 
 class Machine(NamedTuple):
