@@ -1,6 +1,7 @@
 """RunConfig and CSRunConfig: defaults, checks, TF_CONFIG."""
 
 import json
+import pathlib
 
 import pytest
 import toy
@@ -50,6 +51,7 @@ def test_replace_keeps_the_rest_and_the_kind():
     assert (changed.cs_ip, changed.tf_random_seed) == ("10.0.0.1", 3)
     assert (changed.save_checkpoints_steps, changed.save_checkpoints_secs) == (9, None)
     assert config.model_dir is None
+    assert CSRunConfig(pathlib.Path("a/b")).model_dir == "a/b"
 
 
 def test_replace_works_for_a_subclass_made_with_other_arguments():
@@ -131,6 +133,7 @@ def test_tf_config_says_which_process_this_is(monkeypatch, task, is_chief):
         '{"cluster": {"chief": ["a:1"]}}',
         '{"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 1}}',
         '{"cluster": {"chief": ["a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"chief": ["a:1"]}, "task": {"type": "evaluator", "index": -1}}',
         '{"service": 3}',
     ],
 )

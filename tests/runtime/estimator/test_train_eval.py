@@ -255,8 +255,12 @@ def initial_weights(tmp_path, warm_start_from):
     return toy.variables(estimator)
 
 
-def test_a_warm_start_takes_all_weights_but_not_the_step(tmp_path, trained):
-    weights = initial_weights(tmp_path, trained.model_dir)
+@pytest.mark.parametrize("source", ["model_dir", "SavedModel"])
+def test_a_warm_start_takes_all_weights_but_not_the_step(tmp_path, trained, source):
+    path = trained.model_dir
+    if source == "SavedModel":
+        path = trained.export_saved_model(str(tmp_path / "served"), RECEIVER)
+    weights = initial_weights(tmp_path / "model", path)
     for name in ("hidden/kernel", "out/bias"):
         np.testing.assert_array_equal(weights[name], trained.get_variable_value(name))
     assert weights["global_step"] == 1

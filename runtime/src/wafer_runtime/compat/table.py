@@ -34,6 +34,7 @@ _NEVER_PUBLIC = "never published: the vendor's container only"
 
 _DRIVER = "wafer_runtime.estimator"
 _OLD_FORMS = "wafer_runtime.compat.estimators"
+_HOOKS = "wafer_runtime.compat.hooks"
 _INPUTS = "wafer_runtime.compat.inputs"
 _V1_TRAIN = "tensorflow.compat.v1.train"
 _EXPORT_OUTPUT = "tensorflow.python.saved_model.model_utils.export_output"
@@ -59,6 +60,7 @@ _BASIC_HOOKS = (
     "GlobalStepWaiterHook LoggingTensorHook NanLossDuringTrainingError NanTensorHook "
     "ProfilerHook SecondOrStepTimer StepCounterHook StopAtStepHook SummarySaverHook"
 )
+_OWN_HOOKS = "InMemoryEvaluatorHook make_stop_at_checkpoint_step_hook"
 _ESTIMATOR = {
     _OLD_FORMS: "Estimator add_metrics",
     _DRIVER: f"EstimatorSpec ModeKeys RunConfig WarmStartSettings {_TRAINING} "
@@ -72,7 +74,11 @@ def _estimator_package(name: str) -> list[Row]:
     """`tf.estimator`, under one of its names."""
     return [
         Row(name, _TF_2_16, _ESTIMATOR),
-        Row(f"{name}.experimental", _TF_2_16, {_DRIVER: _EARLY_STOPPING}),
+        Row(
+            f"{name}.experimental",
+            _TF_2_16,
+            {_DRIVER: _EARLY_STOPPING, _HOOKS: _OWN_HOOKS},
+        ),
         Row(f"{name}.export", _TF_2_16, _EXPORT),
         Row(f"{name}.inputs", _TF_2_16, {_INPUTS: "numpy_input_fn pandas_input_fn"}),
     ]
@@ -95,6 +101,7 @@ def _estimator_sources(package: str, gone_since: str) -> list[Row]:
         "exporter": {_DRIVER: _EXPORTERS},
         "extenders": {_OLD_FORMS: "add_metrics"},
         "hooks.basic_session_run_hooks": {_V1_TRAIN: _BASIC_HOOKS},
+        "hooks.hooks": {_HOOKS: _OWN_HOOKS},
         "hooks.session_run_hook": {_V1_TRAIN: _SESSION_HOOK},
         "inputs.inputs": {_INPUTS: "numpy_input_fn pandas_input_fn"},
         "inputs.numpy_io": {_INPUTS: "numpy_input_fn"},

@@ -25,10 +25,12 @@ class WarmStartSettings(NamedTuple):
 
 
 def as_warm_start(value: Any) -> WarmStartSettings | None:
-    """Settings from a path (of a checkpoint or a folder), settings, or None."""
+    """Settings from the path of a checkpoint, a folder or a SavedModel, or None."""
     if value is None or isinstance(value, WarmStartSettings):
         return value
-    return WarmStartSettings(str(value))
+    of_saved_model = os.path.join(str(value), "variables", "variables")
+    is_saved_model = tf.io.gfile.exists(f"{of_saved_model}.index")
+    return WarmStartSettings(of_saved_model if is_saved_model else str(value))
 
 
 def warm_start(settings: WarmStartSettings) -> None:

@@ -65,7 +65,7 @@ def _task(content: dict[str, Any]) -> Task:
         )
     chief = _chief_of(cluster)
     kind, index = task["type"], int(task["index"])
-    if kind == "evaluator" and chief == "chief":
+    if kind == "evaluator" and chief == "chief" and index >= 0:
         evaluation = content.get("eval_session_master", "")
         return Task(
             tf.train.ClusterSpec({}), kind, index, False, "", evaluation, 0, 0, None

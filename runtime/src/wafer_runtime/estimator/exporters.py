@@ -44,8 +44,8 @@ class _SavedModelExporter(Exporter):
         as_text: bool = False,
     ):
         self._name = name
+        self._receiver_fn = serving_input_receiver_fn
         self._arguments: dict[str, Any] = {
-            "serving_input_receiver_fn": serving_input_receiver_fn,
             "assets_extra": assets_extra,
             "as_text": as_text,
         }
@@ -65,7 +65,10 @@ class _SavedModelExporter(Exporter):
         if not self._is_wanted(estimator, eval_result, is_the_final_export):
             return None
         exported: str = estimator.export_saved_model(
-            export_path, checkpoint_path=checkpoint_path, **self._arguments
+            export_path,
+            self._receiver_fn,
+            checkpoint_path=checkpoint_path,
+            **self._arguments,
         )
         return exported
 

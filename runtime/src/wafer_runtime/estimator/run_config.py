@@ -64,9 +64,11 @@ class RunConfig:
         task = task_from_environment()
         if self.model_dir is None:
             self._set("model_dir", task.model_dir)
-        elif task.model_dir not in (None, os.fspath(self.model_dir)):
+        else:
+            self._set("model_dir", os.fspath(self.model_dir))
+        if task.model_dir not in (None, self.model_dir):
             raise UsageError(
-                f"model_dir is {os.fspath(self.model_dir)!r} and that of TF_CONFIG is "
+                f"model_dir is {self.model_dir!r} and that of TF_CONFIG is "
                 f"{task.model_dir!r}; give one of them"
             )
         for name, value in task._asdict().items():
@@ -127,7 +129,7 @@ class RunConfig:
 
     def _check_kinds(self) -> None:
         wanted: dict[str, tuple[str, Callable[[Any], bool]]] = {
-            "model_dir": ("a path that is not empty", lambda x: os.fspath(x) != ""),
+            "model_dir": ("a path that is not empty", lambda x: x != ""),
             "session_config": (
                 "a ConfigProto",
                 lambda x: isinstance(x, _SessionConfig),

@@ -1,0 +1,42 @@
+"""`tf.estimator.experimental`'s hooks, and which estimators are tf.estimator's."""
+
+import pytest
+import toy
+from wafer_runtime.compat.estimators import Estimator
+from wafer_runtime.compat.hooks import (
+    InMemoryEvaluatorHook,
+    make_stop_at_checkpoint_step_hook,
+)
+from wafer_runtime.errors import UsageError
+from wafer_runtime.estimator import latest_global_step
+
+
+def test_variables_are_evaluated_while_they_are_trained(tmp_path):
+    trained = toy.estimator(tmp_path, {})
+    hook = InMemoryEvaluatorHook(trained, toy.input_fn, name="live", every_n_iter=4)
+    trained.train(toy.input_fn, [hook], steps=10)
+    losses = toy.scalars(tmp_path / "eval_live")["loss"]
+    assert list(losses) == [0, 4, 8, 10]
+    assert losses[10] == trained.evaluate(toy.input_fn)["loss"] < losses[0]
+
+
+def test_an_evaluation_after_no_steps_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="Must specify every_n_iter > 0, given: 0"):
+        InMemoryEvaluatorHook(toy.estimator(tmp_path, {}), toy.input_fn, every_n_iter=0)
+
+
+def test_training_ends_at_a_step(tmp_path):
+    trained = toy.estimator(tmp_path, {})
+    trained.train(toy.input_fn, [make_stop_at_checkpoint_step_hook(trained, 3)])
+    assert latest_global_step(str(tmp_path)) == 3
+
+
+def test_the_vendors_estimator_is_a_tf_estimator_too(tmp_path):
+    class Own(Estimator):
+        pass
+
+    vendors = toy.estimator(tmp_path, {})
+    assert isinstance(vendors, Estimator)
+    assert not isinstance(vendors, Own)
+    assert isinstance(Own(toy.model_fn_without_params), Estimator)
+    assert not isinstance(toy, Estimator)
