@@ -9,9 +9,11 @@ array is an operand and the result: a reduce leaves the sum in the root and part
 in others. All values are added in the array's dtype, in the order of the algorithm.
 """
 
+from collections.abc import Iterable
 from functools import partial
+from math import inf
 
-from wafer_runtime.errors import FabricError
+from wafer_runtime.errors import FabricError, did_you_mean
 from wafer_runtime.simulator import costs
 from wafer_runtime.simulator.lines import Line, Phase, Phases
 from wafer_runtime.simulator.memory import Array, receive, send
@@ -95,7 +97,9 @@ def tree(line: Line, x: Array) -> None:
 
     Rounds use two colors in turn, so that a PE can pass on what it receives in its last
     round. A router first hands a color's wavelets to its PE, then lets that send, then
-    lets those behind pass: the last wavelet before each change brings it about.
+    lets those behind pass: the last wavelet before each change brings it about. So that
+    nobody behind takes the link from a PE's sum, the color which that does not go by
+    leads back into the PE: a wavelet that it sends itself after the sum lets them pass.
     """
     phase, colors = line.phases.add(), line.phases.colors(2)
     for at in range(line.length):
@@ -103,8 +107,8 @@ def tree(line: Line, x: Array) -> None:
         own = _round_of(at, line.length)
         for parity, color in enumerate(colors):
             positions = ["A->R"] * any(r % 2 == parity for r in rounds)
-            positions += ["R->T"] * (at > 0 and own % 2 == parity)
-            positions += ["A->T"] * (at > 0)
+            if at > 0:
+                positions += ["R->T" if own % 2 == parity else "R->R", "A->T"]
             if positions:
                 line.route(color, *positions, at=at)
         write = partial(
@@ -121,10 +125,10 @@ def ring(line: Line, x: Array) -> None:
     array's length has to be a multiple of the line's.
     """
     p, phase = line.length, line.phases.add()
-    if x.length % p or p < 3:
+    if x.length % p:
         raise FabricError(
             f"ring of {p} PEs on array {x.name!r} of {x.length} elements: it deals out "
-            f"equal chunks, to at least 3 PEs; pad the array to a multiple of {p}"
+            f"equal chunks; pad the array to a multiple of {p}"
         )
     order = [*range(0, p, 2), *reversed(range(1, p, 2))]
     colors = line.phases.colors(4)
@@ -141,25 +145,40 @@ def ring(line: Line, x: Array) -> None:
         line.assign(phase, at, write)
 
 
-REDUCES = {"star": star, "chain": chain, "tree": tree, "two_phase": two_phase}
+ALGORITHMS = {
+    "star": star,
+    "chain": chain,
+    "tree": tree,
+    "two_phase": two_phase,
+    "ring": ring,
+}
 
 
 def reduce(line: Line, x: Array, name: str = "") -> None:
-    """By the algorithm named, or by the one that `costs` finds the fastest."""
-    if line.length == 1:
-        return
-    REDUCES[name or costs.best_reduce(*_size(line, x))](line, x)
+    """By the algorithm named, or by the one that `costs` finds the fastest.
+
+    FabricError for a name that is not in `ALGORITHMS`. The ring, which is never the
+    fastest, leaves the sum in all PEs.
+    """
+    name = name or costs.best_reduce(*_size(line, x))[0]
+    if name not in ALGORITHMS:
+        raise FabricError(
+            f"no reduce is called {name!r}{did_you_mean(name, ALGORITHMS)}: there are "
+            f"{', '.join(ALGORITHMS)}"
+        )
+    if line.length > 1:
+        ALGORITHMS[name](line, x)
 
 
 def allreduce(line: Line, x: Array, name: str = "") -> None:
-    """By the ring, or by the reduce named and a broadcast, or by the fastest."""
-    if line.length == 1:
-        return
-    name = name or costs.best_allreduce(*_size(line, x))
-    if name == "ring":
-        ring(line, x)
-    else:
-        reduce(line, x, name)
+    """By the ring, or by the reduce named and a broadcast after it, or the fastest."""
+    size = _size(line, x)
+    if not name and _rings([line], x) < (
+        costs.best_reduce(*size)[1] + costs.broadcast(*size)
+    ):
+        name = "ring"
+    reduce(line, x, name)
+    if name != "ring":
         broadcast(line, x)
 
 
@@ -170,9 +189,27 @@ def reduce_2d(phases: Phases, x: Array, name: str = "") -> None:
 
 
 def allreduce_2d(phases: Phases, x: Array, name: str = "") -> None:
-    """`reduce_2d`, then `broadcast_2d`."""
-    reduce_2d(phases, x, name)
-    broadcast_2d(phases, x)
+    """`reduce_2d`, then `broadcast_2d`; rings in all rows, then in all columns."""
+    lines = rows(phases), columns(phases)
+    if not name and _rings(lines, x) < (
+        sum(costs.best_reduce(*_size(line, x))[1] for line in lines)
+        + costs.broadcast_2d(lines[0].length, *_size(lines[1], x))
+    ):
+        name = "ring"
+    if name == "ring":
+        for line in lines:
+            reduce(line, x, name)
+    else:
+        reduce_2d(phases, x, name)
+        broadcast_2d(phases, x)
+
+
+def _rings(lines: Iterable[Line], x: Array) -> float:
+    """Cycles of a ring in each of the lines; infinite where it deals out no chunks."""
+    long = [line for line in lines if line.length > 1]
+    if any(x.length % line.length for line in long):
+        return inf
+    return sum(costs.ring(*_size(line, x)) for line in long)
 
 
 def _size(line: Line, x: Array) -> tuple[int, int, int]:
@@ -241,7 +278,7 @@ def _advance(at: int, own: int, p: int) -> str:
 
 
 def _tree_role(
-    _: Program,
+    program: Program,
     task: Task,
     x: Array,
     colors: range,
@@ -262,6 +299,10 @@ def _tree_role(
         task.add(to, receive(colors[rounds[-1] % 2]), x, advance=advance)
     elif not root:
         task.mov(to, x, advance=advance)
+    if not root:
+        other = colors[1 - own % 2]
+        task.mov(send(other), 0.0, length=1, advance="own")
+        task.mov(program.register(), receive(other), length=1)
 
 
 def _ring_role(

@@ -47,12 +47,15 @@ def tree(p: int, b: int, t_r: int) -> float:
 def tree_bound(p: int, b: int, t_r: int) -> float:
     """Below this no machine reduces along a binary tree, whatever `tree` says.
 
-    The PE in the middle takes in B wavelets in each of D - 1 steps, one a cycle; only
-    then can it send its last sum over P / 2 hops. `tree` adds the load of the links and
-    the length of the path as if they overlapped.
+    A PE adds what comes in round after round, a wavelet a cycle. For a round it needs
+    the sum of the up to 2^r PEs that begin 2^r hops on, which is that far away. Where P
+    is a power of two: B + 2 T_R + 2 + the sum over r of max(B, 2^r + 2 T_R + 1).
     """
-    steps = ceil(log2(p))
-    return b * (steps - 1) + 2 ** (steps - 1) + 2 * t_r + 1
+    cycles = b
+    for r in range(ceil(log2(p))):
+        come = tree_bound(min(2**r, p - 2**r), b, t_r) + 2**r + 2 * t_r + 1
+        cycles = max(cycles + b if r else 0, come)
+    return cycles
 
 
 def group_size(p: int) -> int:
@@ -84,11 +87,6 @@ REDUCES: dict[str, Formula] = {
 }
 
 
-def best_reduce(p: int, b: int, t_r: int) -> str:
-    """The name of the reduce that the formulas give the fewest cycles."""
-    return min(REDUCES, key=lambda name: REDUCES[name](p, b, t_r))
-
-
 def allreduce(name: str, p: int, b: int, t_r: int) -> float:
     """Of `ring`, or of a reduce by that name and a broadcast after it."""
     if name == "ring":
@@ -96,7 +94,15 @@ def allreduce(name: str, p: int, b: int, t_r: int) -> float:
     return REDUCES[name](p, b, t_r) + broadcast(p, b, t_r)
 
 
-def best_allreduce(p: int, b: int, t_r: int) -> str:
-    """As `best_reduce`; the ring only where P divides B, which it deals out."""
-    names = [*REDUCES, *(["ring"] if b % p == 0 else [])]
-    return min(names, key=lambda name: allreduce(name, p, b, t_r))
+# What the programs take, where that is not what is published.
+_EXPECTED: dict[str, Formula] = REDUCES | {
+    "star": lambda p, b, t_r: star(p, b, t_r) + 1,
+    "tree": tree_bound,
+}
+
+
+def best_reduce(p: int, b: int, t_r: int) -> tuple[str, float]:
+    """The reduce that takes the fewest cycles, and how many that should be."""
+    cycles = {name: cost(p, b, t_r) for name, cost in _EXPECTED.items()}
+    best = min(cycles, key=lambda name: cycles[name])
+    return best, cycles[best]
