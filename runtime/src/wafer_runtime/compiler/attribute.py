@@ -20,6 +20,8 @@ from wafer_runtime.compiler.variables import READS, VARIABLES
 
 FORWARD, BACKWARD, UPDATE = "forward", "backward", "update"
 _TAPE = "gradient_tape/"
+# `gradients/while_grad/while_grad`, of which the turns are in line.
+_LOOP_IN_A_LOOP = r"gradients(?:_\d+)?/(\S+?)_grad/\1_grad(?=/\d+/)"
 _GIVEN = (*VARIABLES, *READS, "Const")
 
 
@@ -90,7 +92,7 @@ class Attribution:
         shared = dict.fromkeys(node.inputs)
 
         def common(forward: Node) -> int:
-            outputs = (Value(forward, i) for i in range(len(forward.op.outputs)))
+            outputs = (Value(forward, i) for i in range(len(forward.tensors)))
             return len(shared.keys() & {*forward.inputs, *outputs})
 
         return max(self._in_scope.get(scope, ()), key=common, default=None)
@@ -106,7 +108,8 @@ def _original_names(node: Node) -> Iterator[str]:
     call = _original_op(node.call)
     # The gradient of a function is a function too, whose operations only have names.
     rest = node.name.removeprefix(f"{node.call.name}/")
-    inner = re.match(r"((?:then|else)/)?gradients(?:_\d+)?/(.+?)_grad/", rest)
+    rest = re.sub(_LOOP_IN_A_LOOP, r"\1", rest)
+    inner = re.match(r"(.*?/)?gradients(?:_\d+)?/(.+?)_grad/", rest)
     if call is not None and inner:
         yield f"{call.name}/{inner.group(1) or ''}{inner.group(2)}"
 

@@ -1,19 +1,22 @@
-"""A TensorFlow graph as one flat list of nodes: functions and branches opened up.
+"""A TensorFlow graph as one flat list of nodes: functions, branches, loops opened up.
 
 XLA and the wafer know no calls with side effects, such as a `tf.cond` that skips an
 update. Here the bodies of calls stand in line, and of a branch both sides are there,
-guarded by its condition, with a select behind them. Every node knows which writes of
-its variables come before it.
+guarded by its condition, with a select behind them. Of a loop the body is there as
+often as it turns, if that is known. Every node knows which writes of its variables come
+before it.
 """
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow.python.framework import function_def_to_graph
 
-from wafer_runtime.compiler.node import BRANCH, Guard, Node, Value
+from wafer_runtime.compiler.lists import Lists
+from wafer_runtime.compiler.loops import WHILES, number_of, turns_of
+from wafer_runtime.compiler.node import Guard, Made, Node, Value
 from wafer_runtime.compiler.variables import variable_of, writes
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -33,6 +36,15 @@ def _of_side(value: Value, op: tf.Operation, prefix: str) -> Value:
         return value
     sides = re.findall("/(then|else)/", prefix)
     return value.node.inputs[1 if sides[-1] == "then" else 2]
+
+
+def _zeros_of_kept(value: Value, make: Callable[..., Value]) -> Value:
+    """Zeros like what a branch kept, for a gradient that nobody sends to it."""
+    if value.node.kind != _KEPT:
+        return make("(zeros)", [value], value.tensor, tf.zeros_like)
+    condition, *sides = value.node.inputs
+    zeros = [_zeros_of_kept(side, make) for side in sides]
+    return make(_KEPT, [condition, *zeros], value.tensor, None)
 
 
 class _Body(NamedTuple):
@@ -70,6 +82,9 @@ class Flat:
         self._made: dict[tf.Operation, list[Node]] = {}
         self._writes: dict[tf.Operation, list[tuple[int, Node]]] = {}
         self._bit = 1
+        self._count = 0
+        self._numbers: dict[Value, Any] = {}
+        self._lists = Lists(self._numbers)
         self._top = _Body("", None, (), 0, {}, {})
         for op in ops:
             self._add(op, self._top)
@@ -83,6 +98,13 @@ class Flat:
         return self._made.get(op, [])
 
     def _add(self, op: tf.Operation, body: _Body) -> None:
+        if op in body.done:
+            return
+        if op.type in WHILES:
+            # What its gradient takes from it goes through lists that are made later.
+            for tensor in op.inputs:
+                if tensor.ref() not in body.values:
+                    self._add(tensor.op, body)
         first = len(self.nodes)
         # An input that is not there comes from a later part of a TensorFlow 1 loop.
         inputs = [body.values[t.ref()] for t in op.inputs if t.ref() in body.values]
@@ -97,12 +119,21 @@ class Flat:
             results, done = self._open(self._body(op, "f"), inner, inputs)
         elif op.type in _BRANCHES and op not in self._leaves:
             results, done = self._open_branches(op, inner, inputs)
+        elif (turns := self._turns(op, inputs)) is not None:
+            results, done = self._open_turns(op, inner, inputs, turns)
         elif op.type in _WRAPPERS or _hands_on_a_wrapped(op):
             results = [_of_side(inputs[0], op, body.prefix)]
+        elif op.type == "ZerosLike" and inputs[0].node.kind == _KEPT:
+            results = [_zeros_of_kept(inputs[0], self._maker(op, body))]
+        elif listed := self._lists.results(op, inputs, self._maker(op, body)):
+            results = listed
         else:
             node = Node(body.prefix + op.name, op, inputs, body.call or op, body.guards)
             self.nodes.append(node)
             results = [Value(node, i) for i in range(len(op.outputs))]
+            number = number_of(op, [self._numbers.get(value) for value in inputs])
+            if number is not None:
+                self._numbers[results[0]] = number
             done |= self._put_in_order(node, before)
         for tensor, value in zip(op.outputs, results, strict=True):
             body.values[tensor.ref()] = value
@@ -152,13 +183,47 @@ class Flat:
         """The output number `index` of a branch: of one of its sides."""
         if inputs[1].tensor.dtype == tf.resource:
             return inputs[1]
-        name = f"{inner.prefix}select_{index}"
-        select = Node(name, op, inputs, inner.call or op, inner.guards, BRANCH)
-        if op.outputs[index].dtype == tf.variant:
-            select.kind = _KEPT
-        else:
-            self.nodes.append(select)
-        return Value(select, index)
+        frame = inner._replace(prefix=inner.prefix.removesuffix(f"{op.name}/"))
+        result = op.outputs[index]
+        if result.dtype == tf.variant:
+            return self._maker(op, frame)(_KEPT, inputs, result, None)
+        return self._maker(op, frame)("(branch)", inputs, result, tf.where)
+
+    def _maker(self, op: tf.Operation, body: _Body) -> Callable[..., Value]:
+        """Puts nodes in the place of an operation; what is not computed, beside it."""
+
+        def make(kind: str, inputs: list[Value], result: Any, compute: Any) -> Value:
+            self._count += 1
+            name = f"{body.prefix}{op.name}/{kind.strip('()')}_{self._count}"
+            node = Made(name, op, inputs, body.call or op, body.guards, kind)
+            node.result = result
+            if compute is not None:
+                node.compute = compute
+                self.nodes.append(node)
+            return Value(node, 0)
+
+        return make
+
+    def _turns(self, op: tf.Operation, inputs: list[Value]) -> int | None:
+        """How often a loop turns, if it is one, and that is known."""
+        if op.type not in WHILES or op in self._leaves:
+            return None
+        graphs = self._body(op, "cond"), self._body(op, "body")
+        return turns_of(*graphs, [self._numbers.get(value) for value in inputs])
+
+    def _open_turns(
+        self, op: tf.Operation, inner: _Body, inputs: list[Value], turns: int
+    ) -> tuple[list[Value], int]:
+        graph = self._body(op, "body")
+        numbers = range(turns)
+        # The gradient's first turn is of the last one, and goes by the same number.
+        if re.search(r"_grad(_\d+)?$", op.name):
+            numbers = numbers[::-1]
+        values, done = inputs, inner.start
+        for number in numbers:
+            frame = inner._replace(prefix=f"{inner.prefix}{number}/", start=done)
+            values, done = self._open(graph, frame, values)
+        return values, done
 
     def _body(self, op: tf.Operation, attribute: str) -> Any:
         name = op.get_attr(attribute).name

@@ -17,8 +17,8 @@ from wafer_runtime.compiler.kernels.reduction import REDUCTION
 from wafer_runtime.compiler.kernels.softmax import CROSS_ENTROPY
 from wafer_runtime.compiler.step import Step
 
-# Of the call of a function that was opened.
-_CALL = re.compile(r"(Stateful)?PartitionedCall(_\d+)?/")
+# Of the call of a function that was opened, and of a turn of a loop.
+_CALL = re.compile(r"((Stateful)?PartitionedCall(_\d+)?|while(_\d+)?/\d+)/")
 
 
 def groups_of(step: Step) -> dict[str, Group]:
@@ -78,7 +78,7 @@ def _name_layers(step: Step, groups: Collection[Group]) -> None:
             if scope and outer:
                 layers[outer] = scope
             else:
-                own = _CALL.sub("", f"{group.scope}/").strip("/")
+                own = next(_scopes(group), "")
                 # A weight that another layer lends is no reason to be called like it.
                 found[group] = own or (scope if scope not in at_home else "")
     for group in groups:
@@ -100,7 +100,7 @@ def _reads(step: Step, groups: Iterable[Group]) -> dict[Group, str]:
 
 def _scopes(group: Group) -> Iterator[str]:
     """The scopes that it is in, the innermost first."""
-    name = group.scope
+    name = _CALL.sub("", f"{group.scope}/").strip("/")
     while name:
         yield name
         name = name.rpartition("/")[0]

@@ -1,11 +1,9 @@
 """A node of a model's flat graph, and what it takes its values from."""
 
-from collections.abc import Container, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
-
-BRANCH = "(branch)"
 
 
 class Value(NamedTuple):
@@ -17,7 +15,7 @@ class Value(NamedTuple):
     @property
     def tensor(self) -> tf.Tensor:
         """The tensor that says its dtype and shape."""
-        return self.node.op.outputs[self.output]
+        return self.node.tensors[self.output]
 
 
 class Guard(NamedTuple):
@@ -30,11 +28,10 @@ class Guard(NamedTuple):
 class Node:
     """An operation with a name of its own in the flat list.
 
-    op: the TensorFlow operation, perhaps of a function's graph. kind: its type, or
-    BRANCH for what chooses between the outputs of one. call: the node's outermost
-    call in the model's own graph, or `op` itself. guards: of the branches that it
-    stands in. after: for each variable that it takes, the node that wrote what it
-    finds there; none if that is from before the step.
+    op: the TensorFlow operation, perhaps of a function's graph. kind: its type. call:
+    the node's outermost call in the model's own graph, or `op` itself. guards: of the
+    branches that it stands in. after: for each variable that it takes, the node that
+    wrote what it finds there; none if that is from before the step.
     """
 
     __slots__ = ("after", "call", "guards", "inputs", "kind", "name", "op")
@@ -60,11 +57,34 @@ class Node:
         return f"{self.kind} {self.name}"
 
     @property
+    def tensors(self) -> Sequence[tf.Tensor]:
+        """What it gives."""
+        return self.op.outputs
+
+    @property
     def sources(self) -> Iterator["Node"]:
         """The nodes that what it does depends on."""
         yield from (value.node for value in self.inputs)
         yield from (guard.condition.node for guard in self.guards)
         yield from self.after.values()
+
+
+class Made(Node):
+    """What stands in the place of an operation.
+
+    kind: what it is, in brackets. result: a tensor like the only one that it gives.
+    compute: gives it for tensors like its inputs.
+    """
+
+    __slots__ = ("compute", "result")
+
+    result: tf.Tensor
+    compute: Callable[..., Any]
+
+    @property
+    def tensors(self) -> Sequence[tf.Tensor]:
+        """What it gives."""
+        return [self.result]
 
 
 def closure(starts: Iterable[Node], stop: Container[Node] = ()) -> set[Node]:

@@ -14,7 +14,7 @@ from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.node import BRANCH, Node, closure
+from wafer_runtime.compiler.node import Node, closure
 from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.rewrites import is_rewritten
 from wafer_runtime.compiler.step import Step
@@ -60,7 +60,9 @@ def in_graph(part: Partition) -> dict[Node, Offender | None]:
         if told := _told(node, node in updates):
             found[node] = _offender(node, told)
         elif _takes_from_loop(node):
-            found[node] = None
+            is_cause = found.keys().isdisjoint(value.node for value in node.inputs)
+            told = REFUSED["tf.while_loop"]
+            found[node] = _offender(node, told) if is_cause else None
         elif node.kind == "Unique" and not node.inputs[0].tensor.shape.num_elements():
             # Of a gradient of so many rows as the data have.
             is_cause = found.keys().isdisjoint(closure([node]))
@@ -212,9 +214,8 @@ def _takes_from_loop(node: Node) -> bool:
 
 
 def _dtypes(node: Node) -> set[tf.DType]:
-    # What stands behind a branch has one of the branch's outputs.
-    own = [] if node.kind == BRANCH else [t.dtype for t in node.op.outputs]
-    return {*own, *(value.tensor.dtype for value in node.inputs)}
+    tensors = [*node.tensors, *(value.tensor for value in node.inputs)]
+    return {tensor.dtype for tensor in tensors}
 
 
 def _is_of_an_optimizer(node: Node) -> bool:

@@ -132,7 +132,7 @@ def _is_pure(node: Node) -> bool:
 
 
 def _is_small(node: Node) -> bool:
-    return all((t.shape.num_elements() or 0) <= _FEW for t in node.op.outputs)
+    return all((t.shape.num_elements() or 0) <= _FEW for t in node.tensors)
 
 
 def _scalars(wafer: list[Node], on_host: set[Node]) -> list[Value]:

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
 from wafer_runtime.compiler.emit import NO_ARRAYS, Emitter
-from wafer_runtime.compiler.node import BRANCH, Guard, Node, Value
+from wafer_runtime.compiler.node import Guard, Made, Node, Value
 from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.updates import RULES
 from wafer_runtime.compiler.variables import arguments, variable_of
@@ -29,6 +29,8 @@ def emitted(part: Partition, stubs: Container[Node]) -> Emitter:
             _stub(emitter, node)
         elif node in updates:
             _update(emitter, node)
+        elif isinstance(node, Made):
+            _made(emitter, node)
         elif not _is_variable(node):
             writers.get(node.kind, _copy)(emitter, node)
     return emitter
@@ -36,7 +38,8 @@ def emitted(part: Partition, stubs: Container[Node]) -> Emitter:
 
 def is_rewritten(node: Node) -> bool:
     """Whether other operations are written in the place of a node's own."""
-    return node.kind in _WRITERS or node.kind in RULES or node.kind == "Unique"
+    kinds = (*_WRITERS, *RULES, "Unique")
+    return isinstance(node, Made) or node.kind in kinds
 
 
 def _rows(part: Partition) -> dict[Node, int]:
@@ -51,14 +54,14 @@ def _rows(part: Partition) -> dict[Node, int]:
 
 
 def _stub(emitter: Emitter, node: Node) -> None:
-    for index, tensor in enumerate(node.op.outputs):
+    for index, tensor in enumerate(node.tensors):
         # Only offenders take what is no array.
         if tensor.dtype not in NO_ARRAYS:
             emitter.stand_in(f"stub:{node.name}:{index}", Value(node, index))
 
 
 def _is_variable(node: Node) -> bool:
-    return bool(node.op.outputs) and variable_of(Value(node, 0)) is not None
+    return bool(node.tensors) and variable_of(Value(node, 0)) is not None
 
 
 def _update(emitter: Emitter, node: Node) -> None:
@@ -198,12 +201,9 @@ def _gather_nd(op: tf.Operation, table: Any, indices: Any) -> list[Any]:
     return [tf.gather_nd(table, indices)]
 
 
-def _select(emitter: Emitter, node: Node) -> None:
-    template = _template(node.inputs, lambda *given: [tf.where(*given)])
-    (ref,) = _write(emitter, node, node.inputs, template)
-    # The node stands for one of its operation's outputs, which has its number.
-    for index in range(len(node.op.outputs)):
-        emitter.alias(Value(node, index), ref)
+def _made(emitter: Emitter, node: Made) -> None:
+    template = _template(node.inputs, lambda *given: [node.compute(*given)])
+    emitter.alias(Value(node, 0), *_write(emitter, node, node.inputs, template))
 
 
 def _enlarged(emitter: Emitter, node: Node) -> None:
@@ -266,7 +266,6 @@ _WRITERS: dict[str, Callable[[Emitter, Node], None]] = {
     "ResourceGatherNd": _written_as(_gather_nd),
     "ResizeNearestNeighbor": _enlarged,
     "ResizeNearestNeighborGrad": _enlarged_gradient,
-    BRANCH: _select,
     "EnsureShape": _read,
     "VariableShape": _written_as(_shape),
 }

@@ -36,6 +36,7 @@ ELEMENTWISE_CHAIN = KernelType(
         "x + y",
         "tf.where",
         "tf.cond(condition, f, g), both sides of which run",
+        "tf.while_loop, tf.scan, tf.map_fn of a known length: every turn in line",
     ),
     dtypes=(*FLOATS, *INDICES, "bool"),
     takes=ELEMENTWISE,

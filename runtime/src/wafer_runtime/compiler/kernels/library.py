@@ -28,6 +28,8 @@ _MOVEMENT = """
 MOVEMENT = frozenset(_MOVEMENT.split())
 # Types of TensorFlow operations that are loops, or parts of TensorFlow 1's.
 LOOPS = ("While", "StatelessWhile", "Enter", "Exit", "NextIteration", "LoopCond")
+# Of a loop: each is layers of its own, of which no wafer holds that many.
+MOST_TURNS = 512
 SOURCES = frozenset(["constant", "iota", "parameter"])
 
 

@@ -101,6 +101,8 @@ DENSE = KernelType(
     layers=(
         "tf_keras.layers.Dense",
         "tf.matmul(x, weights)",
+        "tf_keras.layers.LSTM, a kernel for each step",
+        "layers.GRU",
         "tf.einsum",
         "tf.tensordot",
         "tf.image.resize(x, size)",

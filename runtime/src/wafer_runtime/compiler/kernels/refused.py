@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from wafer_runtime.compiler.kernels.library import LOOPS
+from wafer_runtime.compiler.kernels.library import LOOPS, MOST_TURNS
 from wafer_runtime.compiler.kernels.optimizers import UPDATE_RULES
 
 
@@ -31,10 +31,12 @@ REFUSED = {
         "text does not travel to the wafer", "make numbers of it in input_fn"
     ),
     "tf.while_loop": Refusal(
-        "loops, and branches that XLA keeps, run on the host only",
-        "a Python loop over range(n), which is unrolled into layers",
+        f"loops whose length follows from the data, or is above {MOST_TURNS}, and "
+        "branches that XLA keeps, run on the host only",
+        "a condition on counters and constants alone; for samples of many lengths all "
+        "steps and a mask, such as tf_keras.layers.LSTM(...)(x, mask=...)",
         ("while", "conditional"),
-        ("tf.map_fn", "tf.scan", "tf_keras.layers.LSTM"),
+        ("tf.map_fn", "tf.scan", "tf.compat.v1.nn.dynamic_rnn(cell, x, lengths)"),
         LOOPS,
     ),
     "tf.switch_case": Refusal(
@@ -51,7 +53,7 @@ REFUSED = {
     "tf.boolean_mask": Refusal(
         "the size of its result depends on the data",
         "keep the size and mask: tf.where(condition, x, 0); or do it in input_fn",
-        ("set-dimension-size",),
+        ("get-dimension-size", "set-dimension-size"),
         ("tf.unique", "tf.where(condition)"),
     ),
     "tf.dynamic_partition": Refusal(

@@ -1,0 +1,85 @@
+"""Loops of a length that is known when compiling.
+
+A loop asks before every turn whether to go on. If that follows from counters and
+constants alone, the turns can be counted without the rest of the loop, and its body
+stands that many times in line.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from wafer_runtime.compiler.kernels.library import MOST_TURNS
+
+WHILES = ("While", "StatelessWhile")
+# A counter, a length, a shape; not a table of weights.
+_FEW = 16
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "AddV2": np.add,
+    "Equal": np.equal,
+    "FloorDiv": np.floor_divide,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Identity": np.asarray,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalNot": np.logical_not,
+    "LogicalOr": np.logical_or,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Mul": np.multiply,
+    "NotEqual": np.not_equal,
+    "StopGradient": np.asarray,
+    "Sub": np.subtract,
+}
+
+
+def number_of(op: tf.Operation, given: Sequence[Any]) -> Any:
+    """What a small operation gives for numbers that are known; else None."""
+    if op.type == "Const":
+        few = (op.outputs[0].shape.num_elements() or 0) <= _FEW
+        return tf.get_static_value(op.outputs[0]) if few else None
+    if any(number is None for number in given):
+        return None
+    if op.type == "StridedSlice" and np.ndim(given[0]) == 1:
+        value, begin, _, _ = given
+        return value[begin[0]] if op.get_attr("shrink_axis_mask") == 1 else None
+    compute = _ARITHMETIC.get(op.type)
+    return None if compute is None else compute(*given)
+
+
+def turns_of(condition: Any, body: Any, given: Sequence[Any]) -> int | None:
+    """How often a loop turns; None if that is not known, or more than MOST_TURNS.
+
+    condition, body: its graphs. given: the numbers that go in, None for unknown ones.
+    """
+    values = list(given)
+    for turn in range(MOST_TURNS + 1):
+        (goes_on,) = _numbers(condition, values)
+        if goes_on is None:
+            return None
+        if not goes_on:
+            return turn
+        values = _numbers(body, values)
+    return None
+
+
+def _numbers(graph: Any, given: Sequence[Any]) -> list[Any]:
+    """The outputs of a function's graph, as far as they are known."""
+    known = {t.ref(): value for t, value in zip(graph.inputs, given, strict=True)}
+    return [_number(tensor, known) for tensor in graph.outputs]
+
+
+def _number(tensor: tf.Tensor, known: Mapping[Any, Any]) -> Any:
+    if tensor.ref() in known:
+        return known[tensor.ref()]
+    op = tensor.op
+    if op.type not in _ARITHMETIC:
+        return number_of(op, [None] * len(op.inputs))
+    given = [_number(t, known) for t in op.inputs]
+    return number_of(op, given)
