@@ -5,7 +5,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from wafer_runtime.compiler.kernels.cost import Execution
 from wafer_runtime.compiler.kernels.spread import Spread, rates_of
-from wafer_runtime.simulator import kernels
+from wafer_runtime.simulator import attention, kernels
 from wafer_runtime.simulator.fabric import Fabric
 from wafer_runtime.simulator.machine import FabricConfig
 from wafer_runtime.system import SYSTEMS, load_system
@@ -23,15 +23,15 @@ def program_cycles(tile, number, system, dtype):
 
 def cost_cycles(number, system, dtype, rows, columns, **sizes):
     item_bytes = 2 if dtype == "float16" else 4
-    plain = {"window": (1, 1), "stride": 1, "operations": 0.0, "transfer_bytes": 0}
+    plain = {"window": (1, 1), "stride": 1, "work": 1.0, "operations": 0.0}
     spread = Spread(
         rows=rows,
         columns=columns,
-        work=1.0,
         passes=tuple(float(i == number) for i in range(3)),
         sum_rows=1.0,
         weight_words=1.0,
         weight_rows=1,
+        transfer_bytes=0,
         weight_transfer_bytes=0,
         held_words=0.0,
         rates=rates_of(system, item_bytes),
@@ -85,3 +85,35 @@ def test_a_convolution(
         stride=strides[0] * strides[1],
     )
     assert program_cycles(tile, number, system, dtype) == pytest.approx(cost, abs=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_attention(name, dtype):
+    """Its products, and what XLA counts for each weight in the softmax."""
+    n, d, system = 32, 32, load_system(name)
+
+    def cycles(write):
+        config = FabricConfig.of(system)
+        made = attention.attention(1, n, d, dtype, config)
+        write(made)
+        return Fabric(made.layout).run().cycles
+
+    def cost(operations, *sizes):
+        made = (
+            cost_cycles(number, system, dtype, n, 1, inputs=inner, outputs=outputs)
+            for number, inner, outputs in sizes
+        )
+        alone = cost_cycles(
+            None, system, dtype, n, n, inputs=1, outputs=1, work=0.0,
+            operations=operations,
+        )  # fmt: skip
+        return sum(made) + alone
+
+    # Scaled, less the greatest, raised, divided by the sum.
+    forward = cost(6 * n * n, (0, d, n), (0, n, d))
+    assert cycles(attention.forward) == pytest.approx(forward, rel=0.05)
+    # Times the weights and summed; less that, times the weights, scaled.
+    both = (1, d, n), (2, d, n), (1, n, d), (2, n, d)
+    gradient = cost(5 * n * n, *both)
+    assert cycles(attention.gradient) == pytest.approx(gradient, rel=0.05)

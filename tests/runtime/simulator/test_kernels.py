@@ -7,6 +7,7 @@ from wafer_runtime.simulator.fabric import Fabric
 
 EVERY = slice(None)
 COLUMNS, ROWS = 3, 2
+NEAR = {"float32": 2e-6, "float16": 3e-3}
 
 
 def whole(*shape):
@@ -29,6 +30,16 @@ def execute(made, **arrays):
     return {n: fabric.read(getattr(made, n), *places[n]) for n in "xyw"}
 
 
+def products(a, b, dtype=None):
+    """a b' [..., i, j]: summed in order in float32, rounded once (to a's dtype)."""
+    each = a.astype("f4")[..., :, None, :] * b.astype("f4")[..., None, :, :]
+    return np.add.accumulate(each, axis=-1)[..., -1].astype(dtype or a.dtype)
+
+
+def turned(a):
+    return a.swapaxes(-1, -2)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 class TestDense:
     tile = kernels.Dense(samples=2, inputs=5, outputs=4)
@@ -48,6 +59,17 @@ class TestDense:
         made = kernels.forward(self.tile, pes(dtype))
         found = execute(made, x=x, w=w)["y"].reshape(ROWS, 2, 4).transpose(1, 0, 2)
         np.testing.assert_array_equal(found.reshape(2, -1), self.x @ self.w)
+
+    def test_forward_of_any_values(self, dtype):
+        x, _, w = self.parts()
+        generator = np.random.default_rng(0)
+        x = generator.standard_normal(x.shape).astype(dtype)
+        w = generator.standard_normal(w.shape).astype(dtype)
+        found = execute(kernels.forward(self.tile, pes(dtype)), x=x, w=w)["y"]
+        # [row, column, sample, output]; sums come from the last column on.
+        parts = products(x.reshape(1, 3, 2, 5), turned(w.reshape(2, 3, 5, 4)), "f4")
+        want = (parts[:, 2] + parts[:, 1]) + parts[:, 0]
+        np.testing.assert_array_equal(found.reshape(want.shape), want)
 
     def test_input_gradient(self, dtype):
         _, dy, w = self.parts()
@@ -126,35 +148,60 @@ class TestConv:
         np.testing.assert_array_equal(found, self.in_pes(want))
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float32", 2e-6), ("float16", 1e-2)])
-def test_attention_and_its_gradients(dtype, error):
-    heads, n, d = 3, 6, 4
-    generator = np.random.default_rng(0)
-    q, k, v, do = generator.standard_normal((4, heads, n, d)).astype(dtype)
-    made = attention.attention(heads, n, d, dtype)
-    attention.forward(made)
-    given = {"q": q, "k": k, "v": v}
-    o, p = run_attention(made, given, "o", "p")
-    exact = [a.astype("f8") for a in (q, k, v, do)]
-    scores = np.einsum("hid,hjd->hij", exact[0], exact[1]) / d**0.5
-    weights = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
-    np.testing.assert_allclose(p.reshape(weights.shape), weights, atol=error)
-    np.testing.assert_allclose(
-        o.reshape(q.shape), weights @ exact[2], atol=error, rtol=error
-    )
+class TestAttention:
+    """Equal to numpy in the same precision, and so near to what is exact."""
 
-    made = attention.attention(heads, n, d, dtype)
-    attention.gradient(made)
-    given |= {"do": do, "p": weights}
-    dq, dk, dv = run_attention(made, given, "dq", "dk", "dv")
-    dp = exact[3] @ exact[2].transpose(0, 2, 1)
-    ds = weights * (dp - (dp * weights).sum(axis=2, keepdims=True)) / d**0.5
-    want = (ds @ exact[1], ds.transpose(0, 2, 1) @ exact[0])
-    want += (weights.transpose(0, 2, 1) @ exact[3],)
-    for found, exactly in zip((dq, dk, dv), want, strict=True):
-        np.testing.assert_allclose(
-            found.reshape(q.shape), exactly, atol=4 * error, rtol=error
-        )
+    heads, n, d = 3, 6, 4
+
+    def operands(self, dtype):
+        """q, k, v, do and the weights p."""
+        generator = np.random.default_rng(0)
+        shape = (4, self.heads, self.n, self.d)
+        return generator.standard_normal(shape).astype(dtype)
+
+    def weights(self, q, k):
+        scores = products(q, k) * q.dtype.type(self.d**-0.5)
+        scores = scores - scores.max(axis=-1, keepdims=True)
+        shares = np.exp(scores.astype("f8")).astype(q.dtype)
+        total = np.add.accumulate(shares.astype("f4"), axis=-1)[..., -1:]
+        return shares / total.astype(q.dtype)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_forward(self, dtype):
+        q, k, v, _ = self.operands(dtype)
+        made = attention.attention(self.heads, self.n, self.d, dtype)
+        attention.forward(made)
+        o, p = run_attention(made, {"q": q, "k": k, "v": v}, "o", "p")
+        weights = self.weights(q, k)
+        np.testing.assert_array_equal(p.reshape(weights.shape), weights)
+        np.testing.assert_array_equal(o.reshape(v.shape), products(weights, turned(v)))
+        exact = np.exp(q.astype("f8") @ turned(k).astype("f8") / self.d**0.5)
+        exact /= exact.sum(axis=2, keepdims=True)
+        np.testing.assert_allclose(weights, exact, atol=NEAR[dtype])
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_gradients(self, dtype):
+        q, k, v, do = self.operands(dtype)
+        p = self.weights(q, k)
+        made = attention.attention(self.heads, self.n, self.d, dtype)
+        attention.gradient(made)
+        given = {"q": q, "k": k, "v": v, "do": do, "p": p}
+        dq, dk, dv = run_attention(made, given, "dq", "dk", "dv")
+        dp = products(do, v)
+        each = dp.astype("f4") * p.astype("f4")
+        mean = np.add.accumulate(each, axis=-1)[..., -1:].astype(dtype)
+        ds = (dp - mean) * p * p.dtype.type(self.d**-0.5)
+        want = {"q": products(ds, turned(k)), "k": products(turned(ds), turned(q))}
+        want["v"] = products(turned(p), turned(do))
+        for name, found in (("q", dq), ("k", dk), ("v", dv)):
+            np.testing.assert_array_equal(found.reshape(q.shape), want[name], name)
+        exact = [a.astype("f8") for a in (q, k, v, do, p)]
+        exact_dp = exact[3] @ turned(exact[2])
+        exact_mean = (exact_dp * exact[4]).sum(axis=2, keepdims=True)
+        exact_ds = (exact_dp - exact_mean) * exact[4] / self.d**0.5
+        near = 4 * NEAR[dtype]
+        np.testing.assert_allclose(want["q"], exact_ds @ exact[1], atol=near)
+        np.testing.assert_allclose(want["k"], turned(exact_ds) @ exact[0], atol=near)
 
 
 def run_attention(made, given, *wanted):

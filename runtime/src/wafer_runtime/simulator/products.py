@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
+
+from wafer_runtime.simulator.encoding import Operand
 from wafer_runtime.simulator.machine import FabricConfig
 from wafer_runtime.simulator.memory import Array, Register, View
 from wafer_runtime.simulator.program import Program, Task
@@ -47,7 +50,7 @@ class Products:
         self._config = config
 
     def add(self, y: Block, pairs: Pairs, shape: tuple[int, int, int]) -> None:
-        """y += the sum of a b, for [m, k] and [k, n], over all pairs of a and b.
+        """y, in float32, += the sum of a b, for [m, k] and [k, n], over all pairs.
 
         In the form that takes fewer cycles: dot products with the sum in a register, m
         n times a cycle to store it and the products of a row and a column; or rows of
@@ -61,12 +64,24 @@ class Products:
         if m * n * (1 + len(pairs) * ceil(k / dots)) < (
             len(pairs) * m * k * (1 + ceil(n / sums))
         ):
-            self._add_dots(y, pairs, shape)
+            self._dots(y, pairs, shape, lambda to: self.task.add(to, to, self.scalar))
             return
         for a, b in pairs:
             self._add_rows(y, a, b, shape)
 
-    def _add_dots(self, y: Block, pairs: Pairs, shape: tuple[int, int, int]) -> None:
+    def set(self, y: Block, a: Block, b: Block, shape: tuple[int, int, int]) -> None:
+        """y = a b, as dot products: summed in float32, rounded once to y's dtype."""
+        is_half = y.array.dtype == np.float16
+        store = self.task.narrow if is_half else self.task.mov
+        self._dots(y, [(a, b)], shape, lambda to: store(to, self.scalar))
+
+    def _dots(
+        self,
+        y: Block,
+        pairs: Pairs,
+        shape: tuple[int, int, int],
+        store: Callable[[View], None],
+    ) -> None:
         m, k, n = shape
         task, (a, b) = self.task, pairs[0]
         task.set(self.a_at, 0)
@@ -77,8 +92,8 @@ class Products:
                 task.set(self.scalar, 0)
                 for left, right in pairs:
                     row, column = left.row(k, self.a_at), right.turned.row(k, self.b_at)
-                    self._mac(y, a)(self.scalar, row, column)
-                task.add(y.element(self.y_at), y.element(self.y_at), self.scalar)
+                    self.add_products(self.scalar, row, column)
+                store(y.element(self.y_at))
                 task.rotate(self.b_at, b.right, _NO_WRAP)
                 task.rotate(self.y_at, y.right, _NO_WRAP)
             task.rotate(self.a_at, a.down, _NO_WRAP)
@@ -96,16 +111,16 @@ class Products:
             with task.repeat(k):
                 task.mov(self.scalar, a.element(self.a_at))
                 row = b.row(n, self.b_at)
-                self._mac(y, a)(y.row(n, self.y_at), row, self.scalar)
+                self.add_products(y.row(n, self.y_at), row, self.scalar)
                 task.rotate(self.a_at, a.right, _NO_WRAP)
                 task.rotate(self.b_at, b.down, _NO_WRAP)
             task.rotate(self.a_at, a.down - k * a.right, _NO_WRAP)
             task.rotate(self.y_at, y.down, _NO_WRAP)
 
-    def _mac(self, y: Block, a: Block) -> Callable[..., None]:
-        """The instruction for sums of y's type and products of a's."""
-        same = y.array.dtype == a.array.dtype
-        return self.task.mac if same else self.task.wide_mac
+    def add_products(self, to: Operand, a: View, b: Operand) -> None:
+        """to += a b, element by element; `to` is float32 for a of either dtype."""
+        is_half = a.array.dtype == np.float16
+        (self.task.wide_mac if is_half else self.task.mac)(to, a, b)
 
     def rows(self, rows: int, block: Block, length: int) -> "Rows":
         """A walk along the rows of a block."""
