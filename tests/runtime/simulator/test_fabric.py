@@ -315,11 +315,11 @@ def test_a_link_is_shared_fairly_and_fully():
             layout.route(color, "W->E", x=slice(at + 1, 3))
         layout.route(color, "W->R", x=3)
         layout.place(sender(color, x), x=at)
-    program, order = Program("reader"), layout.array("order", 3, "int32")
-    total = layout.array("total", 3)
+    program, total = Program("reader"), layout.array("total", 3)
+    seen = [layout.array(f"seen {color}", 3) for color in range(3)]
     for color in range(3):
         done, task = program.task(f"done {color}"), program.task(start=True)
-        done.add(order, order, 1)
+        done.mov(seen[color], total)
         target = total[color].times(400)
         task.add(target, target, receive(color), thread=color + 1, then=done)
     layout.place(program, x=3)
@@ -329,6 +329,25 @@ def test_a_link_is_shared_fairly_and_fully():
     # The last link carries three streams, a wavelet every cycle.
     assert 1200 <= run.cycles <= 1200 + 20
     assert fabric.read(total, x=3).ravel().tolist() == [400, 400, 400]
+    # When one has all its wavelets, the others are as far but for what is on its way.
+    for array in seen:
+        assert fabric.read(array, x=3).min() >= 400 - 10
+
+
+def test_a_color_is_shared_fairly_by_what_comes_into_a_router():
+    layout = Layout(3, 1)
+    x, y = layout.array("x", 200), layout.array("y", 400)
+    layout.route(0, "R->W", x=2)
+    layout.route(0, "RE->W", x=1)
+    layout.route(0, "E->R", x=0)
+    layout.place(sender(0, x), x=slice(1, 3))
+    layout.place(receiver(0, y), x=0)
+    fabric = Fabric(layout)
+    fabric.write(x, 1, x=1)
+    fabric.write(x, -1, x=2)
+    fabric.run()
+    lead = np.cumsum(fabric.read(y, x=0)[0, 0])
+    assert abs(lead).max() <= 2
 
 
 def test_backpressure_loses_nothing():
