@@ -53,7 +53,7 @@ OLD_ESTIMATOR = """
     rows = list(estimator.predict(test, predict_keys=["y"]))
     assert len(rows) == 64 and abs(rows[-1]["y"] - 2) < 0.2
     path = estimator.export_savedmodel("served", receiver)
-    print(path)
+    print(path.decode())
 """
 
 

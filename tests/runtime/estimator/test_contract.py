@@ -306,22 +306,22 @@ def test_a_model_fn_that_cannot_be_called_is_refused_at_once(model_fn, message):
 
 
 INPUTS = {
-    "a list of features": (
-        lambda: ([tf.zeros([4, 2]), tf.zeros([4])], tf.zeros([4])),
-        "features is a list; wanted a tensor or a",
+    "features that are an iterator": (
+        lambda: (iter([tf.zeros([4, 2])]), tf.zeros([4])),
+        "features is a list_iterator; wanted a tensor or a",
     ),
-    "a number among the features": (
-        lambda: ({"a": {"b": 3.0}}, tf.zeros([4])),
-        r"features\['a'\]\['b'\] is a float; wanted a tensor",
+    "a function among the features": (
+        lambda: ({"a": {"b": [len]}}, tf.zeros([4])),
+        r"features\['a'\]\['b'\]\[0\] is a builtin_f.*; wanted a tensor",
     ),
     "three parts": (
         lambda: (tf.zeros([4]), tf.zeros([4]), tf.zeros([4])),
         r"input_fn should return \(features, labels\), returned 3 parts",
     ),
     "nothing": (lambda: None, "input_fn returned None; a dataset was wanted"),
-    "labels that are a list": (
-        lambda: (tf.zeros([4]), [tf.zeros([4])]),
-        "labels is a list; wanted a tensor",
+    "labels that are a set": (
+        lambda: (tf.zeros([4]), {4.0}),
+        "labels is a set; wanted a tensor",
     ),
 }
 
@@ -331,6 +331,28 @@ def test_wrong_input_names_the_input_fn(tmp_path, case):
     input_fn, message = INPUTS[case]
     with pytest.raises(InputFnError, match=HERE + message):
         run(tmp_path, toy.model_fn_without_params, input_fn=input_fn)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "model_fn must be a function, given: None"),
+        ((len, None, None, tf1.ConfigProto()), "config must be a RunConfig, given"),
+    ],
+)
+def test_an_estimator_of_something_else_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CerebrasEstimator(*arguments)
+
+
+def test_features_may_be_arrays_and_numbers_under_any_key(tmp_path):
+    given = {3: [toy.X], "scale": 2.0}
+
+    def model_fn(features, labels, mode):
+        assert features is given
+        return toy.model_fn(features[3][0] * features["scale"], labels, mode, {})
+
+    run(tmp_path, model_fn, input_fn=lambda: (given, tf.constant(toy.Y)))
 
 
 def test_features_and_labels_may_be_tuples(tmp_path):

@@ -69,6 +69,21 @@ def test_replace_works_for_a_subclass_made_with_other_arguments():
         changed.replace(where="c")
 
 
+def test_settings_stay_but_other_attributes_may_be_set():
+    class Own(RunConfig):
+        @property
+        def model_dir(self):
+            return "mine"
+
+    config = Own(tf_random_seed=3)
+    config.units = 7
+    assert (config.units, config.replace(tf_random_seed=4).units) == (7, 7)
+    assert CerebrasEstimator(toy.model_fn_without_params, config=config).model_dir
+    assert config.model_dir == "mine"
+    with pytest.raises(AttributeError, match=r"use config.replace\(tf_random_seed="):
+        config.tf_random_seed = 5
+
+
 def test_alone_a_process_is_the_chief():
     config = RunConfig()
     assert config.is_chief

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow.compat.v1 as tf1
 import toy
 from wafer_runtime.errors import (
     CheckpointError,
@@ -85,6 +86,12 @@ def test_the_last_checkpoint_is_evaluated_once(tmp_path):
         (lambda: EvalSpec(toy.input_fn, steps=-1), "steps > 0, given: -1"),
         (lambda: EvalSpec(toy.input_fn, throttle_secs=-1), "throttle_secs >= 0"),
         (lambda: EvalSpec(toy.input_fn, exporters=[3]), r"must have a name and export"),
+        (lambda: EvalSpec(toy.input_fn, exporters=3), r"must have a name and export"),
+        (lambda: EvalSpec(toy.input_fn, name=3), r"name must be text, given: 3"),
+        (
+            lambda: EvalSpec(toy.input_fn, exporters=FinalExporter(3, None)),
+            "exporters must have a name and export",
+        ),
         (
             lambda: EvalSpec(toy.input_fn, exporters=[FinalExporter("a", None)] * 2),
             "exporters need a name each, given: a, a",
@@ -98,6 +105,26 @@ def test_the_last_checkpoint_is_evaluated_once(tmp_path):
 def test_senseless_specifications_are_refused_when_they_are_made(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_specifications_are_named_tuples_of_tuples():
+    train, evaluation = TrainSpec(toy.input_fn), EvalSpec(toy.input_fn)
+    assert train == (toy.input_fn, None, (), ())
+    assert train._replace(max_steps=3).max_steps == 3
+    assert evaluation == (toy.input_fn, 100, None, (), (), 120, 600)
+    exporter = FinalExporter("a", None)
+    assert EvalSpec(toy.input_fn, exporters=exporter).exporters == (exporter,)
+
+
+@pytest.mark.parametrize("wrong", ["estimator", "train_spec", "eval_spec"])
+def test_train_and_evaluate_of_something_else_is_refused(tmp_path, wrong):
+    given = {
+        "estimator": toy.estimator(tmp_path, {}),
+        "train_spec": TrainSpec(toy.input_fn),
+        "eval_spec": EvalSpec(toy.input_fn),
+    }
+    with pytest.raises(TypeError, match=f"{wrong} must be of type .*, given: None"):
+        train_and_evaluate(**given | {wrong: None})
 
 
 def test_a_mistyped_metric_never_stops_in_silence(tmp_path):
@@ -264,6 +291,36 @@ def test_a_warm_start_takes_all_weights_but_not_the_step(tmp_path, trained, sour
     for name in ("hidden/kernel", "out/bias"):
         np.testing.assert_array_equal(weights[name], trained.get_variable_value(name))
     assert weights["global_step"] == 1
+
+
+def test_a_warm_start_is_evaluated_predicted_and_exported_untrained(tmp_path, trained):
+    untrained = toy.estimator(tmp_path, {}, warm_start_from=trained.model_dir)
+    assert untrained.evaluate(toy.input_fn)["loss"] == pytest.approx(
+        trained.evaluate(toy.input_fn)["loss"]
+    )
+    wanted = next(trained.predict(toy.input_fn))["probabilities"]
+    found = next(untrained.predict(toy.input_fn))["probabilities"]
+    np.testing.assert_array_equal(found, wanted)
+    path = untrained.export_saved_model(str(tmp_path / "served"), RECEIVER)
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    outputs = served(tf.constant(toy.X[:1]))["probabilities"]
+    np.testing.assert_allclose(outputs[0], wanted, rtol=1e-5)
+
+
+def test_an_export_is_loaded_by_the_saver_of_the_scaffold(tmp_path):
+    def model_fn(features, labels, mode):
+        spec = toy.model_fn(features, labels, mode, {})
+        kept = [v for v in tf1.global_variables() if "hidden" in v.name]
+        with tf.device("/gpu:7"):  # the placement is soft, here as in training
+            unused = tf.strings.as_string(tf1.train.get_global_step())
+        with tf.control_dependencies([unused]):
+            scaffold = tf1.train.Scaffold(saver=tf1.train.Saver(kept, sharded=True))
+        return spec._replace(scaffold=scaffold) if mode == "infer" else spec
+
+    model = toy.estimator(tmp_path, model=model_fn).train(toy.input_fn, steps=1)
+    path = model.export_saved_model(str(tmp_path / "served"), RECEIVER)
+    stored = tf.train.list_variables(f"{path}/variables/variables")
+    assert {name.partition("/")[0] for name, _ in stored} == {"hidden"}
 
 
 def test_a_warm_start_by_regex_takes_only_what_matches(tmp_path, trained):

@@ -1,10 +1,16 @@
 """The forms of `tf.estimator` that the driver itself has no use for."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from wafer_runtime.estimator import CerebrasEstimator, EstimatorSpec, RunConfig
+from wafer_runtime.estimator import (
+    CerebrasEstimator,
+    EstimatorSpec,
+    RunConfig,
+    ServingInputReceiver,
+)
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import argument_names
 
@@ -46,8 +52,36 @@ class Estimator(CerebrasEstimator, metaclass=_AnyDriver):
 
         return model_fn
 
-    # By the name that it had in TensorFlow 1.
-    export_savedmodel = CerebrasEstimator.export_saved_model
+    def export_saved_model(self, *args: Any, **kwargs: Any) -> Any:
+        """As the driver's; the path is bytes, as it was."""
+        return os.fsencode(super().export_saved_model(*args, **kwargs))
+
+    def export_savedmodel(
+        self,
+        export_dir_base: Any,
+        serving_input_receiver_fn: UserFn,
+        assets_extra: dict[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+        strip_default_attrs: bool = True,
+    ) -> Any:
+        """The same by its name in TensorFlow 1; attributes' defaults are left out."""
+        return self.export_saved_model(
+            export_dir_base,
+            serving_input_receiver_fn,
+            assets_extra,
+            as_text,
+            checkpoint_path,
+        )
+
+
+class WrappingInputReceiver(ServingInputReceiver):
+    """`ServingInputReceiver`, of which model_fn gets a lone feature in a dict."""
+
+    def __new__(cls, features: Any, *tensors: Any, **more: Any) -> Any:
+        if not isinstance(features, Mapping):
+            features = {"feature": features}
+        return super().__new__(cls, features, *tensors, **more)
 
 
 class TaskType:

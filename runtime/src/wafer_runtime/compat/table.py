@@ -48,8 +48,8 @@ _EARLY_STOPPING = (
     "stop_if_no_decrease_hook stop_if_no_increase_hook"
 )
 _RECEIVERS = (
-    "ServingInputReceiver build_parsing_serving_input_receiver_fn "
-    "build_raw_serving_input_receiver_fn"
+    "TensorServingInputReceiver=ServingInputReceiver "
+    "build_parsing_serving_input_receiver_fn build_raw_serving_input_receiver_fn"
 )
 _OUTPUTS = "ClassificationOutput ExportOutput PredictOutput RegressionOutput"
 _TRAINING = "EvalSpec TrainSpec train_and_evaluate"
@@ -67,7 +67,11 @@ _ESTIMATOR = {
     + _EXPORTERS,
     _V1_TRAIN: f"VocabInfo {_SESSION_HOOK} {_BASIC_HOOKS}",
 }
-_EXPORT = {_DRIVER: _RECEIVERS, _EXPORT_OUTPUT: _OUTPUTS}
+_EXPORT = {
+    _DRIVER: _RECEIVERS,
+    _OLD_FORMS: "ServingInputReceiver=WrappingInputReceiver",
+    _EXPORT_OUTPUT: _OUTPUTS,
+}
 
 
 def _estimator_package(name: str) -> list[Row]:

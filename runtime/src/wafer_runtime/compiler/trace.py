@@ -104,15 +104,16 @@ def trace(
 
 
 def named(name: str, value: Any) -> dict[str, Any]:
-    """The tensors of (nested) dicts and tuples by their path in them."""
-    if isinstance(value, tuple):
+    """The tensors of (nested) dicts, tuples and lists by their path in them."""
+    if isinstance(value, tuple | list):
         value = dict(enumerate(value))
     if isinstance(value, Mapping):
         found: dict[str, Any] = {}
         for key, item in value.items():
             found |= named(f"{name}/{key}", item)
         return found
-    return {} if value is None else {name: value}
+    # What is no tensor is a constant of the model's.
+    return {name: value} if tf.is_tensor(value) else {}
 
 
 def _batch_size(inputs: Mapping[str, Any]) -> int:

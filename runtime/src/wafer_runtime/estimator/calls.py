@@ -53,6 +53,11 @@ def refuse_nesting(mode: str) -> None:
 
 def check_model_fn(model_fn: UserFn, params: Any) -> None:
     """Refuse a model_fn that could not be called, before anything is built."""
+    if not callable(model_fn):
+        raise ModelFnError(
+            f"model_fn must be a function, given: {model_fn!r}; wanted "
+            "model_fn(features, labels, mode, params) -> EstimatorSpec"
+        )
     names = contract.argument_names(model_fn)
     where = source.of_function(model_fn)
     if "features" not in names:

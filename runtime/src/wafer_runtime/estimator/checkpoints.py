@@ -28,9 +28,10 @@ def as_warm_start(value: Any) -> WarmStartSettings | None:
     """Settings from the path of a checkpoint, a folder or a SavedModel, or None."""
     if value is None or isinstance(value, WarmStartSettings):
         return value
-    of_saved_model = os.path.join(str(value), "variables", "variables")
+    path = os.fsdecode(value)
+    of_saved_model = os.path.join(path, "variables", "variables")
     is_saved_model = tf.io.gfile.exists(f"{of_saved_model}.index")
-    return WarmStartSettings(of_saved_model if is_saved_model else str(value))
+    return WarmStartSettings(of_saved_model if is_saved_model else path)
 
 
 def warm_start(settings: WarmStartSettings) -> None:
@@ -50,6 +51,16 @@ def warm_start(settings: WarmStartSettings) -> None:
             f"{source}: cannot be warm-started from: {error}. Name the variables that "
             'fit: WarmStartSettings(path, vars_to_warm_start="regex").'
         ) from error
+
+
+def prepare(
+    path: str | None, settings: WarmStartSettings | None, scaffold: Any
+) -> None:
+    """Check that a checkpoint can be loaded; without one, warm-start if that is set."""
+    if path:
+        check_fits(path, scaffold)
+    elif settings:
+        warm_start(settings)
 
 
 def latest(model_dir: str) -> str | None:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 from tensorflow.python.saved_model.model_utils import export_utils
@@ -19,6 +20,7 @@ _HOOK_FIELDS = (
     "evaluation_hooks",
     "prediction_hooks",
 )
+_CONSTANTS = (np.ndarray, np.generic, int, float, str, bytes)
 _METRIC_FORM = "a dict {name: (value, update_op)}, as tf.compat.v1.metrics.* return it"
 
 NO_KERAS_METRICS = (
@@ -75,7 +77,10 @@ def host_metrics(spec: Any) -> Mapping[str, Any]:
 
 
 def check_features(where: str, features: Any, labels: Any) -> None:
-    """Features and labels are tensors, or (nested) dicts and tuples of tensors."""
+    """Features and labels are tensors, or (nested) dicts, tuples and lists of some.
+
+    Arrays and numbers, which operations take for constants, are passed on as they are.
+    """
     if features is None:
         raise _broken_input(
             where, "features are None; wanted a tensor or a dict of tensors"
@@ -89,10 +94,10 @@ def _check_structure(where: str, name: str, value: Any) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             _check_structure(where, f"{name}[{key!r}]", item)
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple | list):
         for i, item in enumerate(value):
             _check_structure(where, f"{name}[{i}]", item)
-    elif not tf.is_tensor(value):
+    elif not tf.is_tensor(value) and not isinstance(value, _CONSTANTS):
         raise _broken_input(
             where,
             f"{name} is a {type(value).__name__}; wanted a tensor or a (nested) dict "

@@ -60,8 +60,13 @@ class CerebrasEstimator:
         params: Any = None,
         warm_start_from: Any = None,
     ):
+        config = CSRunConfig() if config is None else config
+        if not isinstance(config, RunConfig):
+            raise UsageError(
+                f"config must be a RunConfig, given: {config!r}; a ConfigProto is the "
+                "RunConfig's session_config"
+            )
         calls.check_model_fn(model_fn, params)
-        config = config or CSRunConfig()
         directory = _choose_model_dir(model_dir, config.model_dir)
         self._setup = Setup(
             model_fn=model_fn,
@@ -248,12 +253,18 @@ class CerebrasEstimator:
         """
         return export.export_saved_model(
             self._setup,
-            checkpoint_path or self._trained(),
+            checkpoint_path or self._start(),
             export_dir_base,
             serving_input_receiver_fn,
             assets_extra or {},
             as_text,
         )
+
+    def _start(self) -> str | None:
+        """A checkpoint to start from; None if a warm start is in its place."""
+        if self._setup.warm_start:
+            return self.latest_checkpoint()
+        return self._trained()
 
     def _trained(self) -> str:
         path = self.latest_checkpoint()

@@ -45,8 +45,7 @@ def evaluate(
         )
     with sessions.built_graph(setup, input_fn, ModeKeys.EVAL) as built:
         machine.check(built.spec)
-        if path is not None:
-            checkpoints.check_fits(path, built.spec.scaffold)
+        checkpoints.prepare(path, setup.warm_start, built.spec.scaffold)
         values = _run(setup, built, steps, hooks, path, machine)
     directory = eval_dir(setup.model_dir, name)
     log.info("Evaluation of %s: %s", path or "the initial model", _in_words(values))

@@ -68,7 +68,7 @@ def build_parsing_serving_input_receiver_fn(
 
 def export_saved_model(
     setup: Setup,
-    checkpoint_path: str,
+    checkpoint_path: str | None,
     export_dir_base: str,
     serving_input_receiver_fn: UserFn,
     assets_extra: Mapping[str, str],
@@ -88,19 +88,22 @@ def export_saved_model(
         spec = calls.call_model_fn(
             setup.model_fn, inputs, ModeKeys.PREDICT, setup.params, setup.config
         )
-        checkpoints.check_fits(checkpoint_path, spec.scaffold)
+        checkpoints.prepare(checkpoint_path, setup.warm_start, spec.scaffold)
         directory = export_utils.get_timestamped_export_dir(export_dir_base)
-        with tf1.Session(config=setup.config.session_config) as session:
+        with tf1.Session(config=sessions.session_config(setup.config)) as session:
             saver = spec.scaffold.saver or tf1.train.Saver(sharded=True)
-            saver.restore(session, checkpoint_path)
-            _save(session, spec, receiver, directory, as_text)
+            if checkpoint_path:
+                saver.restore(session, checkpoint_path)
+            else:
+                session.run(tf1.global_variables_initializer())
+            _save(session, spec, saver, receiver, directory, as_text)
     exported = Path(tf.compat.as_str_any(directory))
     _copy_assets(exported, assets_extra)
     return str(exported)
 
 
 def _save(
-    session: Any, spec: Any, receiver: Any, directory: Any, as_text: bool
+    session: Any, spec: Any, saver: Any, receiver: Any, directory: Any, as_text: bool
 ) -> None:
     partial = export_utils.get_temp_export_dir(directory)
     signatures = export_utils.build_all_signature_defs(
@@ -117,6 +120,7 @@ def _save(
         main_op=spec.scaffold.local_init_op
         or tf1.train.Scaffold.default_local_init_op(),
         strip_default_attrs=True,
+        saver=saver,
     )
     builder.save(as_text)
     # Readers that watch the folder must never see half a model.

@@ -21,7 +21,7 @@ def batches_per_second(setup: Setup, input_fn: UserFn, mode: str) -> float:
 
     Raises InputFnError if there is no batch.
     """
-    config = setup.config.session_config or sessions.default_session_config()
+    config = sessions.session_config(setup.config)
     with tf.Graph().as_default():
         inputs = calls.call_input_fn(input_fn, mode, setup.params, setup.config)
         creator = tf1.train.ChiefSessionCreator(config=config)
@@ -41,8 +41,8 @@ def _steps(inputs: calls.Inputs) -> Steps:
         use_resource=True,
     )
     batch = (inputs.features, inputs.labels)
-    parts = [t for t in tf.nest.flatten(batch, expand_composites=True) if t is not None]
-    with tf.control_dependencies(parts):
+    parts = filter(tf.is_tensor, tf.nest.flatten(batch, expand_composites=True))
+    with tf.control_dependencies(list(parts)):
         taken = counter.assign_add(1, read_value=False)
     return Steps(taken, tf.zeros([]), counter, stop_at_non_finite=False)
 

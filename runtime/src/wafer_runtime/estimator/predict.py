@@ -99,8 +99,7 @@ def _open(
 ) -> tuple[Any, Any]:
     """The session and what to fetch; the graph is not left as the caller's default."""
     with sessions.built_graph(setup, input_fn, ModeKeys.PREDICT) as built:
-        if path is not None:
-            checkpoints.check_fits(path, built.spec.scaffold)
+        checkpoints.prepare(path, setup.warm_start, built.spec.scaffold)
         wanted = _select(built.spec.predictions, predict_keys)
         all_hooks = [*hooks, *built.spec.prediction_hooks]
         session = sessions.open_session(

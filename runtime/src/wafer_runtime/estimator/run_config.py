@@ -17,9 +17,11 @@ _SessionConfig = tf1.ConfigProto
 _UNSET: Any = object()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class RunConfig:
     """Settings of a run, with the names and order of `tf.estimator.RunConfig`.
+
+    They are changed by `replace` only; other attributes are the user's to set.
 
     Checkpoints are saved every `save_checkpoints_steps` steps or
     `save_checkpoints_secs` seconds, and at the end (600 when neither is given; None and
@@ -58,6 +60,14 @@ class RunConfig:
     num_worker_replicas: int = dataclasses.field(init=False)
     global_id_in_cluster: int | None = dataclasses.field(init=False)
     service: dict[str, Any] | None = dataclasses.field(init=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dataclass_fields__:
+            object.__setattr__(self, name, value)
+        elif name in vars(self):
+            raise AttributeError(f"{name} is set: use config.replace({name}=...)")
+        else:
+            self._set(name, value)
 
     def __post_init__(self) -> None:
         self._settle_checkpoint_intervals()
@@ -146,11 +156,11 @@ class RunConfig:
                 raise UsageError(f"{name} is {value!r}; it must be {kind}")
 
     def _set(self, name: str, value: Any) -> None:
-        # Past what is frozen, and past a property of that name in a user's subclass.
+        # Past a property of that name in a user's subclass.
         vars(self)[name] = value
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class CSRunConfig(RunConfig):
     """RunConfig plus what a CS system needs.
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +74,7 @@ def open_session(
     """A MonitoredSession on `built`'s graph, loading `checkpoint` if there is one."""
     creator = tf1.train.ChiefSessionCreator(
         built.spec.scaffold,
-        config=config.session_config or default_session_config(),
+        config=session_config(config),
         **checkpoint,
     )
     input_hook = InitializerHook(built.inputs.initializer)
@@ -91,17 +91,19 @@ def open_session(
         ) from error
 
 
-def default_session_config() -> Any:
-    """Soft placement: a model that names a GPU also runs where there is none."""
-    return tf1.ConfigProto(allow_soft_placement=True)
+def session_config(config: RunConfig) -> Any:
+    """The user's, or one with soft placement: what is for a GPU runs without, too."""
+    return config.session_config or tf1.ConfigProto(allow_soft_placement=True)
 
 
 def batch_size(features: Any) -> int | None:
     """The static size of the batch dimension, if it has one."""
-    tensors = tf.nest.flatten(features)
-    if not tensors or not tensors[0].shape.rank:
+    while isinstance(features, Mapping | tuple | list):
+        parts = features.values() if isinstance(features, Mapping) else features
+        features = next(iter(parts), None)
+    if not tf.is_tensor(features) or not features.shape.rank:
         return None
-    size = tf1.dimension_value(tensors[0].shape[0])
+    size = tf1.dimension_value(features.shape[0])
     return None if size is None else int(size)
 
 

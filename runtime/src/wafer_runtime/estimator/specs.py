@@ -1,7 +1,6 @@
 """What a model_fn returns, and what train_and_evaluate is told."""
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf1
@@ -142,25 +141,26 @@ def check_listeners(listeners: Iterable[Any] | None) -> tuple[Any, ...]:
     return listeners
 
 
-def _check_exporters(given: Any) -> None:
-    names = []
-    for exporter in as_exporters(given):
-        name = getattr(exporter, "name", None)
-        if not callable(getattr(exporter, "export", None)) or not name:
+def _check_exporters(given: Any) -> tuple[Any, ...]:
+    """Exporters as a tuple: there may be none, one, or several."""
+    given = () if given is None else given
+    # A single exporter may itself be a tuple.
+    are_several = isinstance(given, Iterable) and not hasattr(given, "export")
+    exporters = tuple(given) if are_several else (given,)
+    names = [getattr(exporter, "name", None) for exporter in exporters]
+    for exporter, name in zip(exporters, names, strict=True):
+        if not callable(getattr(exporter, "export", None)) or not _is_text(name):
             raise UsageError(
                 f"exporters must have a name and export(), given: {given!r}"
             )
-        names.append(name)
     if len(names) > len(set(names)):
-        raise UsageError(f"exporters need a name each, given: {', '.join(names)}")
+        told = ", ".join(map(str, names))
+        raise UsageError(f"exporters need a name each, given: {told}")
+    return exporters
 
 
-def as_exporters(given: Any) -> list[Any]:
-    """Exporters as a list: there may be none, one, or several."""
-    if given is None:
-        return []
-    # A single exporter may itself be a tuple.
-    return [given] if hasattr(given, "export") else list(given)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _check_input_fn(input_fn: Any) -> None:
@@ -171,24 +171,42 @@ def _check_input_fn(input_fn: Any) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainSpec:
+class _TrainFields(NamedTuple):
+    input_fn: Callable[..., Any]
+    max_steps: int | None
+    hooks: tuple[Any, ...]
+    saving_listeners: tuple[Any, ...]
+
+
+class TrainSpec(_TrainFields):
     """How train_and_evaluate trains; as `tf.estimator.TrainSpec`."""
 
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        input_fn: Callable[..., Any],
+        max_steps: int | None = None,
+        hooks: Iterable[Any] | None = None,
+        saving_listeners: Iterable[Any] | None = None,
+    ) -> "TrainSpec":
+        _check_input_fn(input_fn)
+        check_counts(max_steps=max_steps)
+        listeners = check_listeners(saving_listeners)
+        return super().__new__(cls, input_fn, max_steps, check_hooks(hooks), listeners)
+
+
+class _EvalFields(NamedTuple):
     input_fn: Callable[..., Any]
-    max_steps: int | None = None
-    hooks: Sequence[Any] | None = ()
-    saving_listeners: Sequence[Any] | None = ()
-
-    def __post_init__(self) -> None:
-        _check_input_fn(self.input_fn)
-        check_counts(max_steps=self.max_steps)
-        check_hooks(self.hooks)
-        check_listeners(self.saving_listeners)
+    steps: int | None
+    name: str | None
+    hooks: tuple[Any, ...]
+    exporters: tuple[Any, ...]
+    start_delay_secs: int
+    throttle_secs: int
 
 
-@dataclasses.dataclass(frozen=True)
-class EvalSpec:
+class EvalSpec(_EvalFields):
     """How train_and_evaluate evaluates; as `tf.estimator.EvalSpec`.
 
     steps: batches an evaluation, None for all. throttle_secs: at least so long between
@@ -197,19 +215,35 @@ class EvalSpec:
     checkpoint_path, eval_result, is_the_final_export)`.
     """
 
-    input_fn: Callable[..., Any]
-    steps: int | None = 100
-    name: str | None = None
-    hooks: Sequence[Any] | None = ()
-    exporters: Any = ()
-    start_delay_secs: int = 120
-    throttle_secs: int = 600
+    __slots__ = ()
 
-    def __post_init__(self) -> None:
-        _check_input_fn(self.input_fn)
-        check_counts(steps=self.steps)
-        check_hooks(self.hooks)
-        _check_exporters(self.exporters)
-        for name in ("start_delay_secs", "throttle_secs"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"Must specify {name} >= 0: {getattr(self, name)}")
+    def __new__(
+        cls,
+        input_fn: Callable[..., Any],
+        steps: int | None = 100,
+        name: str | None = None,
+        hooks: Iterable[Any] | None = None,
+        exporters: Any = None,
+        start_delay_secs: int = 120,
+        throttle_secs: int = 600,
+    ) -> "EvalSpec":
+        _check_input_fn(input_fn)
+        check_counts(steps=steps)
+        if name is not None and not _is_text(name):
+            raise UsageError(f"name must be text, given: {name!r}")
+        for key, secs in (
+            ("start_delay_secs", start_delay_secs),
+            ("throttle_secs", throttle_secs),
+        ):
+            if secs < 0:
+                raise UsageError(f"Must specify {key} >= 0: {secs}")
+        return super().__new__(
+            cls,
+            input_fn,
+            steps,
+            name,
+            check_hooks(hooks),
+            _check_exporters(exporters),
+            start_delay_secs,
+            throttle_secs,
+        )

@@ -42,7 +42,8 @@ def train(
         machine.check(built.spec)
         _check_train_op(built)
         _warn_of_updates_left_out(built.spec.train_op)
-        _prepare_variables(setup, built.spec.scaffold)
+        latest = checkpoints.latest(setup.model_dir)
+        checkpoints.prepare(latest, setup.warm_start, built.spec.scaffold)
         targets = [built.spec.train_op, built.spec.loss.op]
         counted, initializer = random_ops.tie_to_batch(targets, built.global_step)
         step_op = tf.group(built.spec.train_op, counted)
@@ -114,15 +115,6 @@ def _warn_of_updates_left_out(train_op: tf.Operation) -> None:
             left_out[0].name,
             source.of_op(left_out[0]),
         )
-
-
-def _prepare_variables(setup: Setup, scaffold: Any) -> None:
-    """Check what will be loaded: a checkpoint of this model_dir, or a warm start."""
-    latest = checkpoints.latest(setup.model_dir)
-    if latest:
-        checkpoints.check_fits(latest, scaffold)
-    elif setup.warm_start:
-        checkpoints.warm_start(setup.warm_start)
 
 
 def _hooks(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from wafer_runtime.errors import UsageError
 from wafer_runtime.estimator import interrupts
 from wafer_runtime.estimator.driver import CerebrasEstimator
-from wafer_runtime.estimator.specs import EvalSpec, TrainSpec, as_exporters
+from wafer_runtime.estimator.specs import EvalSpec, TrainSpec
 
 log = logging.getLogger("wafer_runtime")
 
@@ -25,6 +25,7 @@ def train_and_evaluate(
     evaluation's metrics (None when there was nothing to train) and what its exporters
     returned.
     """
+    _check_kinds(estimator, train_spec, eval_spec)
     if not estimator.config.save_checkpoints_steps and (
         not estimator.config.save_checkpoints_secs
     ):
@@ -40,11 +41,22 @@ def train_and_evaluate(
     listener = _EvaluationListener(estimator, train_spec, eval_spec)
     estimator.train(
         train_spec.input_fn,
-        hooks=list(train_spec.hooks or ()),
+        hooks=list(train_spec.hooks),
         max_steps=train_spec.max_steps,
-        saving_listeners=[*(train_spec.saving_listeners or ()), listener],
+        saving_listeners=[*train_spec.saving_listeners, listener],
     )
     return listener.metrics, listener.exports
+
+
+def _check_kinds(estimator: Any, train_spec: Any, eval_spec: Any) -> None:
+    wanted = (
+        ("estimator", estimator, CerebrasEstimator),
+        ("train_spec", train_spec, TrainSpec),
+        ("eval_spec", eval_spec, EvalSpec),
+    )
+    for name, value, kind in wanted:
+        if not isinstance(value, kind):
+            raise UsageError(f"{name} must be of type {kind.__name__}, given: {value}")
 
 
 class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
@@ -87,7 +99,7 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
             self.metrics = self._estimator.evaluate(
                 spec.input_fn,
                 steps=spec.steps,
-                hooks=list(spec.hooks or ()),
+                hooks=list(spec.hooks),
                 checkpoint_path=path,
                 name=spec.name,
             )
@@ -101,5 +113,5 @@ class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
                 self.metrics,
                 is_final,
             )
-            for exporter in as_exporters(spec.exporters)
+            for exporter in spec.exporters
         ]

@@ -1,8 +1,10 @@
-"""`tf.estimator.experimental`'s hooks, and which estimators are tf.estimator's."""
+"""What the driver gives to old code only: estimators, receivers and hooks."""
 
 import pytest
+import tensorflow as tf
+import tensorflow.compat.v1 as tf1
 import toy
-from wafer_runtime.compat.estimators import Estimator
+from wafer_runtime.compat.estimators import Estimator, WrappingInputReceiver
 from wafer_runtime.compat.hooks import (
     InMemoryEvaluatorHook,
     make_stop_at_checkpoint_step_hook,
@@ -29,6 +31,24 @@ def test_training_ends_at_a_step(tmp_path):
     trained = toy.estimator(tmp_path, {})
     trained.train(toy.input_fn, [make_stop_at_checkpoint_step_hook(trained, 3)])
     assert latest_global_step(str(tmp_path)) == 3
+
+
+def test_an_export_gets_a_lone_feature_in_a_dict_and_returns_bytes(tmp_path):
+    given = []
+
+    def model_fn(features, labels, mode):
+        given.append(features)
+        x = features["feature"] if isinstance(features, dict) else features
+        return toy.model_fn(x, labels, mode, {})
+
+    def receiver():
+        x = tf1.placeholder(tf.float32, [None, 8])
+        return WrappingInputReceiver(x, x)
+
+    trained = Estimator(model_fn, str(tmp_path)).train(toy.input_fn, steps=1)
+    path = trained.export_savedmodel(str(tmp_path), receiver, strip_default_attrs=True)
+    assert [isinstance(features, dict) for features in given] == [False, True]
+    assert (tmp_path / path.decode() / "saved_model.pb").exists()
 
 
 def test_the_vendors_estimator_is_a_tf_estimator_too(tmp_path):
