@@ -88,6 +88,16 @@ def by_autograph(x):
     return powers(x)
 
 
+def to_labels(x):
+    """TensorFlow's own loss for sequences is loops of functions of the old kind."""
+    labels = tf.constant([[1], [2], [1], [2]])
+    ones = tf.ones([models.BATCH], tf.int32)
+    loss = tf.nn.ctc_loss(
+        labels, layers.Dense(3)(x), ones, LENGTH * ones, False, blank_index=0
+    )
+    return x[:, 0] + loss[:, None]
+
+
 @pytest.mark.parametrize(
     "network",
     [
@@ -98,6 +108,7 @@ def by_autograph(x):
         in_loops,
         by_arrays,
         by_autograph,
+        to_labels,
     ],
 )
 def test_what_loops_compute(network):

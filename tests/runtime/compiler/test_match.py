@@ -3,8 +3,10 @@
 import models
 import pytest
 import tensorflow as tf
+import tensorflow.compat.v1 as tf1
 import toy
 from checking import check, trained
+from tf_keras import layers
 from written_out import WRITTEN_OUT
 
 
@@ -96,3 +98,13 @@ def test_an_evaluation_of_the_loss_alone_scales_nothing(compile_model):
     mapped = compile_model(model_fn, models.images(1, 4), "eval")
     check(mapped)
     assert not mapped.kernels("gradient_scaling")
+
+
+def test_printing_hands_on_what_it_prints(compile_model):
+    def network(x, training):
+        x = tf1.Print(layers.Flatten()(x), [tf.reduce_mean(x)], "mean")
+        return layers.Dense(models.CLASSES)(x)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4))
+    check(mapped)
+    assert mapped.graph.macs == 2 * models.BATCH * 16 * models.CLASSES

@@ -389,6 +389,26 @@ def test_text_among_the_features_hides_nothing(compile_model):
     assert set(found) == {"StringLength", "TopKV2"}
 
 
+def test_text_in_a_loop_is_told_by_what_takes_it(compile_model):
+    def input_fn():
+        x = np.zeros([models.BATCH, 4, 4, 1], np.float32)
+        features = {"x": x, "png": np.array([b""] * models.BATCH)}
+        labels = np.zeros([models.BATCH], np.int32)
+        return tf.data.Dataset.from_tensors((features, labels)).repeat()
+
+    def network(features, training):
+        x = tf.map_fn(decoded, features["png"], tf.uint8)
+        x = tf.ensure_shape(x, [models.BATCH, 4, 4, 1])
+        return flat_logits(features["x"] + tf.cast(x, tf.float32))
+
+    def decoded(png):
+        return tf.image.decode_png(png, 1)
+
+    found = refused(compile_model, network, input_fn)
+    assert set(found) == {"DecodePng"}
+    assert found["DecodePng"].line.endswith(line(decoded, "decode_png"))
+
+
 def test_what_is_said_of_a_shape_after_python_code_is_no_offender(compile_model):
     def network(x, training):
         y = tf.py_function(lambda v: v, [x], tf.float32)

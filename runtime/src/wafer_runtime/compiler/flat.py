@@ -83,6 +83,7 @@ class Flat:
         self._writes: dict[tf.Operation, list[tuple[int, Node]]] = {}
         self._bit = 1
         self._count = 0
+        self._graphs: dict[str, Any] = {}
         self._numbers: dict[Value, Any] = {}
         self._lists = Lists(self._numbers)
         self._top = _Body("", None, (), 0, {}, {})
@@ -115,8 +116,8 @@ class Flat:
             prefix=f"{body.prefix}{op.name}/", call=body.call or op, start=before
         )
         done = before
-        if op.type in _CALLS and op not in self._leaves:
-            results, done = self._open(self._body(op, "f"), inner, inputs)
+        if op not in self._leaves and (graph := self._called(op)):
+            results, done = self._open(graph, inner, inputs)
         elif op.type in _BRANCHES and op not in self._leaves:
             results, done = self._open_branches(op, inner, inputs)
         elif (turns := self._turns(op, inputs)) is not None:
@@ -209,7 +210,8 @@ class Flat:
         if op.type not in WHILES or op in self._leaves:
             return None
         graphs = self._body(op, "cond"), self._body(op, "body")
-        return turns_of(*graphs, [self._numbers.get(value) for value in inputs])
+        given = [self._numbers.get(value) for value in inputs]
+        return turns_of(*graphs, given, self._called)
 
     def _open_turns(
         self, op: tf.Operation, inner: _Body, inputs: list[Value], turns: int
@@ -225,18 +227,31 @@ class Flat:
             values, done = self._open(graph, frame, values)
         return values, done
 
+    def _called(self, op: tf.Operation) -> Any:
+        """The graph of the function that an operation calls; None if it calls none."""
+        if op.type in _CALLS:
+            return self._body(op, "f")
+        is_name = any(g._is_function(op.type) for g in (op.graph, self._graph))
+        return self._function(op, op.type) if is_name else None
+
     def _body(self, op: tf.Operation, attribute: str) -> Any:
-        name = op.get_attr(attribute).name
+        return self._function(op, op.get_attr(attribute).name)
+
+    def _function(self, op: tf.Operation, name: str) -> Any:
         owner = op.graph if op.graph._is_function(name) else self._graph
         function = owner._get_function(name)
         if hasattr(function, "graph"):
             return function.graph
         # An imported graph's functions are definitions only.
         taken = op.inputs[1:] if op.type in _BRANCHES else op.inputs
-        with owner.as_default():
-            return function_def_to_graph.function_def_to_graph(
-                function.definition, input_shapes=[t.shape for t in taken]
-            )
+        shapes = [t.shape for t in taken]
+        key = f"{name} {shapes}"
+        if key not in self._graphs:
+            with owner.as_default():
+                self._graphs[key] = function_def_to_graph.function_def_to_graph(
+                    function.definition, input_shapes=shapes
+                )
+        return self._graphs[key]
 
     def _open(
         self, graph: Any, frame: _Body, given: list[Value]

@@ -53,33 +53,42 @@ def number_of(op: tf.Operation, given: Sequence[Any]) -> Any:
     return None if compute is None else compute(*given)
 
 
-def turns_of(condition: Any, body: Any, given: Sequence[Any]) -> int | None:
+# The graph of the function that an operation calls, or None.
+Called = Callable[[tf.Operation], Any]
+
+
+def turns_of(
+    condition: Any, body: Any, given: Sequence[Any], called: Called
+) -> int | None:
     """How often a loop turns; None if that is not known, or more than MOST_TURNS.
 
     condition, body: its graphs. given: the numbers that go in, None for unknown ones.
     """
     values = list(given)
     for turn in range(MOST_TURNS + 1):
-        (goes_on,) = _numbers(condition, values)
+        (goes_on,) = _numbers(condition, values, called)
         if goes_on is None:
             return None
         if not goes_on:
             return turn
-        values = _numbers(body, values)
+        values = _numbers(body, values, called)
     return None
 
 
-def _numbers(graph: Any, given: Sequence[Any]) -> list[Any]:
+def _numbers(graph: Any, given: Sequence[Any], called: Called) -> list[Any]:
     """The outputs of a function's graph, as far as they are known."""
     known = {t.ref(): value for t, value in zip(graph.inputs, given, strict=True)}
-    return [_number(tensor, known) for tensor in graph.outputs]
+    return [_number(tensor, known, called) for tensor in graph.outputs]
 
 
-def _number(tensor: tf.Tensor, known: Mapping[Any, Any]) -> Any:
+def _number(tensor: tf.Tensor, known: Mapping[Any, Any], called: Called) -> Any:
     if tensor.ref() in known:
         return known[tensor.ref()]
     op = tensor.op
-    if op.type not in _ARITHMETIC:
+    graph = called(op)
+    if graph is None and op.type not in _ARITHMETIC:
         return number_of(op, [None] * len(op.inputs))
-    given = [_number(t, known) for t in op.inputs]
-    return number_of(op, given)
+    given = [_number(t, known, called) for t in op.inputs]
+    if graph is None:
+        return number_of(op, given)
+    return _numbers(graph, given, called)[tensor.value_index]

@@ -14,7 +14,7 @@ from wafer_runtime.compiler.hlo import Instruction
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, MOVEMENT, SOURCES
 from wafer_runtime.compiler.kernels.refused import REFUSED, Refusal
-from wafer_runtime.compiler.node import Node, closure
+from wafer_runtime.compiler.node import Made, Node, closure
 from wafer_runtime.compiler.partition import Partition
 from wafer_runtime.compiler.rewrites import is_rewritten
 from wafer_runtime.compiler.step import Step
@@ -58,7 +58,8 @@ def in_graph(part: Partition) -> dict[Node, Offender | None]:
     updates = set(part.updates)
     for node in part.wafer:
         if told := _told(node, node in updates):
-            found[node] = _offender(node, told)
+            # What only hands text on is no cause.
+            found[node] = None if isinstance(node, Made) else _offender(node, told)
         elif _takes_from_loop(node):
             is_cause = found.keys().isdisjoint(value.node for value in node.inputs)
             told = REFUSED["tf.while_loop"]

@@ -173,8 +173,8 @@ def _copy(emitter: Emitter, node: Node) -> None:
 
 
 def _read(emitter: Emitter, node: Node) -> None:
-    """For what hands on a value as it is."""
-    emitter.alias(Value(node, 0), *emitter.refs(node))
+    """For what hands on its first value as it is."""
+    emitter.alias(Value(node, 0), emitter.ref(node.inputs[0], node))
 
 
 def _written_as(compute: Callable[..., Any]) -> Callable[[Emitter, Node], None]:
@@ -267,5 +267,6 @@ _WRITERS: dict[str, Callable[[Emitter, Node], None]] = {
     "ResizeNearestNeighbor": _enlarged,
     "ResizeNearestNeighborGrad": _enlarged_gradient,
     "EnsureShape": _read,
+    "Print": _read,
     "VariableShape": _written_as(_shape),
 }
