@@ -82,7 +82,7 @@ def _turn(low: int, high: int, i: int, number: int, limit: int) -> int:
 def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool, limit: Any) -> Any:
     """The load of a path's busiest link with a part on it, and the path's cost.
 
-    -1 if a color lacks. Beyond the first of `limit`, any load beyond it.
+    -1 if a color lacks. From `limit` on, anything that is not below it.
     """
     x, y = path[0], path[1]
     cost, most = 0.0, 0
@@ -95,7 +95,7 @@ def _walk(path: Any, part: int, ids: Any, state: Any, enter: bool, limit: Any) -
             load = _loaded(direction, y, x, part, ids, state, enter)
             cost += 1 + _PRICE * max(0.0, load / ids[3] - 1)
             most = max(most, load)
-            if most > limit[0]:
+            if (most, cost) >= limit:  # neither falls
                 return most, cost
             x += (direction == 0) - (direction == 1)
             y += (direction == 2) - (direction == 3)

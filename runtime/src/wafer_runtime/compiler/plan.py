@@ -138,11 +138,15 @@ class Plan:
         return max(kernel.compute_cycles for kernel in self.kernels)
 
     @property
+    def link_cycles(self) -> int:
+        """Of the busiest link, for a sample."""
+        return self.busiest_link.wavelets if self.busiest_link else 0
+
+    @property
     def transmission_cycles(self) -> int:
         """Of the busiest port, link or host connection, for a sample."""
-        link = self.busiest_link.wavelets if self.busiest_link else 0
         ports = max(kernel.transfer_cycles for kernel in self.kernels)
-        return max(ports, link, self.host_cycles * self.replicas)
+        return max(ports, self.link_cycles, self.host_cycles * self.replicas)
 
     @property
     def delta_t_cycles(self) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from wafer_runtime.compiler import placing
-from wafer_runtime.compiler.kernel_graph import Edge, Kernel, KernelGraph
+from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph
 from wafer_runtime.compiler.kernels import LIBRARY
 from wafer_runtime.compiler.kernels.library import Sizes, share
 from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread, rates_of
@@ -12,8 +12,12 @@ from wafer_runtime.errors import MappingError
 from wafer_runtime.system import System
 from wafer_runtime.units import bytes_text
 
-# A wire's PE in cycles of delta_t: too little to be paid for with time.
-WEIGHTS = placing.Weights(delta_t=1.0, wire=0.01, adapter=0.0)
+# The length of an edge counts for the cycles by which its tensors load the average
+# link, so that what carries much is short, and links beside it are not too busy. A
+# little more for each PE, so that all is close together.
+WEIGHTS = placing.Weights(delta_t=1.0, wire=1.0, adapter=0.0)
+_PE_CYCLES = 0.01
+_LINKS = 4  # of a PE
 _GRADIENT_BYTES = 4  # of the sum of a batch's gradients, for each weight
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2}
 _TYPES = {kind.name: kind for kind in LIBRARY}
@@ -29,8 +33,13 @@ def size(graph: KernelGraph, system: System) -> placing.Task:
     spreads = [spread_of(graph, k, flights[k.name], system) for k in graph.kernels]
     _check_memory(graph, flights, system)
     index = {kernel.name: i for i, kernel in enumerate(graph.kernels)}
-    pairs = ((index.get(e.source), index.get(e.target)) for e in graph.edges)
-    edges = dict.fromkeys((a, b) for a, b in pairs if a is not None and b is not None)
+    room = system.program_width * system.program_height * _LINKS
+    edges: dict[tuple[int, int], float] = {}
+    for e in graph.edges:
+        if HOST not in (e.source, e.target):
+            ends = index[e.source], index[e.target]
+            wavelets = (e.bytes + e.gradient_bytes) / system.link_bytes_per_cycle
+            edges[ends] = edges.get(ends, _PE_CYCLES) + wavelets / room
     kernels = zip(graph.kernels, spreads, strict=True)
     return placing.Task(
         kernels=tuple(placing.Kernel(kernel.name, s) for kernel, s in kernels),
@@ -38,6 +47,7 @@ def size(graph: KernelGraph, system: System) -> placing.Task:
         width=system.program_width,
         height=system.program_height,
         weights=WEIGHTS,
+        loads=tuple(edges.values()),
     )
 
 

@@ -118,7 +118,7 @@ def _limit(plan: Plan) -> tuple[str, str]:
     if kernel.transfer_cycles == cycles:
         ports = f"its positions are split into {kernel.h} x {kernel.w}, a port for each"
         return f"the data at the ports of {kernel.name}", f"no use: {ports}"
-    if link and link.wavelets == cycles:
+    if link and plan.link_cycles == cycles:
         use = "no use: it is the routes; more place_seconds may find others"
         return f"the link from PE ({link.x}, {link.y}) to {link.direction}", use
     return "the connection to the host", "no use: all samples pass it"

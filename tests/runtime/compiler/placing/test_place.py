@@ -69,6 +69,21 @@ def test_wire_that_costs_much_brings_kernels_close():
     assert far.delta_t_cycles < near.delta_t_cycles
 
 
+def test_an_edge_that_carries_much_is_short():
+    task = chain(12, weights=Weights(1, 1))
+    edges = (*task.edges, (0, 11))
+
+    def length(load):
+        loads = (1.0,) * len(task.edges) + (load,)
+        placed = place(
+            dataclasses.replace(task, edges=edges, loads=loads), iterations=2
+        )
+        (ax, ay), (bx, by) = placed.placed[0].centre, placed.placed[11].centre
+        return abs(ax - bx) + abs(ay - by)
+
+    assert length(1000.0) < length(1.0) / 2
+
+
 def test_adapters_that_cost_much_are_few():
     cheap = place(chain(8, weights=Weights(1, 1, 0)), iterations=2)
     dear = place(chain(8, weights=Weights(1, 1, 10_000)), iterations=2)

@@ -73,13 +73,23 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Kernels, edges (producer, consumer) by index, and a fabric in PEs."""
+    """Kernels, edges (producer, consumer) by index, and a fabric in PEs.
+
+    loads: how many times the wire of each edge counts; once, if there are none.
+    """
 
     kernels: tuple[Kernel, ...]
     edges: tuple[tuple[int, int], ...]
     width: int
     height: int
     weights: Weights = Weights()
+    loads: tuple[float, ...] = ()
+
+    @property
+    def loaded_edges(self) -> list[tuple[int, int, float]]:
+        """Each edge, and how many times its wire counts."""
+        loads = self.loads or (1.0,) * len(self.edges)
+        return [(a, b, n) for (a, b), n in zip(self.edges, loads, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +136,11 @@ class Placement:
 
     @property
     def wire_length(self) -> float:
-        """In PEs."""
+        """In PEs, each as often as it counts."""
         total = 0.0
-        for a, b in self.task.edges:
+        for a, b, load in self.task.loaded_edges:
             (ax, ay), (bx, by) = self.placed[a].centre, self.placed[b].centre
-            total += abs(ax - bx) + abs(ay - by)
+            total += load * (abs(ax - bx) + abs(ay - by))
         return total
 
     @property

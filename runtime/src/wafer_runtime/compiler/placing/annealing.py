@@ -39,8 +39,8 @@ class Plane(NamedTuple):
     kernel variant within those cycles the least extent for each extent across. ports:
     int32 [levels, variants, extents, 4], h, w, first c and last k of what the table
     holds; one entry only where adapters weigh nothing. choices: variants a kernel has;
-    they follow one another. edges: int32 [edges, 2]. starts, neighbours: int32, the
-    kernels at the other ends of the edges of kernel i are
+    they follow one another. edges: int32 [edges, 2]. loads: float64 [edges]. starts,
+    neighbours: int32, the kernels at the other ends of the edges of kernel i are
     neighbours[starts[i] : starts[i + 1]]. weights: float64 [3], of delta_t, wire and
     adapters. fabric: int64 [2], width and height.
     """
@@ -50,6 +50,7 @@ class Plane(NamedTuple):
     ports: Any
     choices: int
     edges: Any
+    loads: Any
     starts: Any
     neighbours: Any
     weights: Any
@@ -89,8 +90,8 @@ def _cost(tree: Any, plane: Any, scratch: Any) -> Any:
     boxes, wire = scratch.boxes, 0.0
     for i in range(len(plane.edges)):
         a, b = boxes[plane.edges[i, 0]], boxes[plane.edges[i, 1]]
-        wire += abs(a[0] - b[0] + 0.5 * (a[2] - b[2]))
-        wire += abs(a[1] - b[1] + 0.5 * (a[3] - b[3]))
+        across = abs(a[0] - b[0] + 0.5 * (a[2] - b[2]))
+        wire += plane.loads[i] * (across + abs(a[1] - b[1] + 0.5 * (a[3] - b[3])))
     total = delta_t + plane.weights[1] * wire
     if plane.weights[2] > 0:
         total += plane.weights[2] * _adapters(tree, plane, boxes)

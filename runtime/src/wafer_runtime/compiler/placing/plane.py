@@ -81,12 +81,13 @@ class Variants:
         return table, rows[held_at, 1:]
 
 
-def _adjacency(task: Task) -> tuple[Any, Any, Any]:
+def _adjacency(task: Task) -> tuple[Any, Any, Any, Any]:
     edges = np.array(task.edges, np.int32).reshape(-1, 2)
+    loads = np.array([load for _, _, load in task.loaded_edges], np.float64)
     joined: list[list[int]] = [[] for _ in task.kernels]
     for a, b in task.edges:
         joined[a].append(b)
         joined[b].append(a)
     starts = np.cumsum([0, *map(len, joined)]).astype(np.int32)
     neighbours = np.array([x for others in joined for x in others], np.int32)
-    return edges, starts, neighbours
+    return edges, loads, starts, neighbours

@@ -97,7 +97,7 @@ def placements(
 
 def _load(task: Task, bound: float) -> None:
     """Have numba compile the loops; once on a machine, and not in the search's time."""
-    few = dataclasses.replace(task, kernels=task.kernels[:1], edges=())
+    few = dataclasses.replace(task, kernels=task.kernels[:1], edges=(), loads=())
     search = _Search(few, bound, 0)
     anneal(search.plane, search.best.tree.copy(), 0, 0, _HOT, _COLD)
 
