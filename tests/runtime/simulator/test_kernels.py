@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from wafer_runtime.simulator import attention, kernels
+from wafer_runtime.simulator import attention, costs, kernels
 from wafer_runtime.simulator.fabric import Fabric
 
 EVERY = slice(None)
@@ -211,3 +211,27 @@ def run_attention(made, given, *wanted):
         fabric.write(made.arrays[name], values.reshape(heads, -1), x=EVERY)
     fabric.run()
     return [fabric.read(made.arrays[name], x=EVERY) for name in wanted]
+
+
+@pytest.mark.parametrize("size", [(4, 3), (1, 6), (6, 1)])
+@pytest.mark.parametrize(
+    "tile", [kernels.Dense(3, 16, 12), kernels.Conv(4, 6, 6, 6, (3, 3))]
+)
+def test_cycles_are_those_of_one_pe_and_of_the_collectives(tile, size):
+    """Broadcasts and chains of more than one PE are as long as published."""
+
+    def of(formula, pes, array):
+        wavelets = -(-array.length * array.dtype.itemsize // 4)
+        return formula(pes, wavelets, 2) if pes > 1 else 0
+
+    columns, rows = size
+    broadcast, chain = costs.broadcast, costs.chain
+    for write, parts in (
+        (kernels.forward, [(broadcast, rows, "x"), (chain, columns, "y")]),
+        (kernels.input_gradient, [(broadcast, columns, "y"), (chain, rows, "x")]),
+        (kernels.weight_gradient, [(broadcast, rows, "x"), (broadcast, columns, "y")]),
+    ):
+        alone = Fabric(write(tile, kernels.Pes()).layout).run().cycles
+        made = write(tile, kernels.Pes(columns, rows))
+        between = sum(of(how, pes, getattr(made, name)) for how, pes, name in parts)
+        assert Fabric(made.layout).run().cycles == alone + between
