@@ -287,5 +287,5 @@ def test_what_is_refused():
 
 @pytest.mark.slow
 def test_the_longest_star():
-    p, b = 512, 1024
+    p, b = 512, 512
     assert reduce_row("star", p, b) == costs.star(p, b, RAMP) + MORE["star"]

@@ -38,6 +38,24 @@ def test_a_wavelet_that_leaves_the_fabric():
     fails(layout, "cycle 3", "PE (2, 0)", "color 7", "east", "no route")
 
 
+def test_a_route_that_leads_in_a_circle():
+    def circle(*positions):
+        layout = Layout(3, 2)
+        layout.route(4, *positions, x=0, y=0)
+        layout.route(4, "W->S", x=1, y=0)
+        layout.route(4, "N->W", x=1, y=1)
+        layout.route(4, "E->N", x=0, y=1)
+        return layout
+
+    with pytest.raises(
+        FabricError, match=r"color 4 is led in a circle, from PE \(0, 0"
+    ):
+        Fabric(circle("RS->E"))
+    # A switch can end it, and without a way back there is none.
+    Fabric(circle("R->E", "S->R"))
+    Fabric(circle("R->E"))
+
+
 def test_a_wavelet_for_a_pe_that_does_not_receive_it():
     layout = Layout(2, 1)
     x = layout.array("x", 4)

@@ -47,6 +47,16 @@ def of_fault(layout: Layout, machine: Machine) -> str:
     return f"{instruction} accesses element {detail} of {name}, which has {size}"
 
 
+def of_loop(layout: Layout, machine: Machine, q: int) -> str:
+    """The message for routes that lead in a circle through queue q."""
+    queue = machine.queues[q]
+    where, port = _at(layout, int(queue["pe"])), _NAMES[PORTS[queue["port"]]]
+    return (
+        f"color {queue['color']} is led in a circle, from PE {where} back into it from "
+        f"the {port}: its wavelets would never leave; end the route at a ramp"
+    )
+
+
 def of_waits(layout: Layout, machine: Machine) -> str:
     """What waits although nothing moves; empty when all is done."""
     threads = np.argwhere(machine.threads["row"] != state.NONE)

@@ -9,6 +9,7 @@ from wafer_runtime.errors import DeadlockError, FabricError
 from wafer_runtime.simulator import diagnosis, engine, state
 from wafer_runtime.simulator.layout import Layout, Where
 from wafer_runtime.simulator.linking import link
+from wafer_runtime.simulator.loops import loop_of
 from wafer_runtime.simulator.machine import indices
 from wafer_runtime.simulator.memory import Array
 
@@ -33,11 +34,17 @@ class Run:
 
 
 class Fabric:
-    """The PEs and routers of a layout, switched on."""
+    """The PEs and routers of a layout, switched on.
+
+    FabricError when a program does not fit into a PE, or a route leads in a circle.
+    """
 
     def __init__(self, layout: Layout):
         self._layout = layout
         self._machine = link(layout)
+        loop = loop_of(self._machine)
+        if loop != state.NONE:
+            raise FabricError(diagnosis.of_loop(layout, self._machine, loop))
         self._arrays = set(layout.memory.arrays)
 
     def write(
