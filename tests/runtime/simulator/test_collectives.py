@@ -9,6 +9,8 @@ from wafer_runtime.simulator import collectives, costs
 from wafer_runtime.simulator.fabric import Fabric
 from wafer_runtime.simulator.layout import Layout
 from wafer_runtime.simulator.lines import Phases
+from wafer_runtime.simulator.machine import FabricConfig
+from wafer_runtime.system import load_system
 
 RAMP = 2
 EVERY = slice(None)
@@ -21,9 +23,9 @@ MORE = {"chain": 0, "two_phase": 0, "star": 1, "ring": -1}
 FORMULAS = costs.REDUCES | {"ring": costs.ring}
 
 
-def execute(width, height, length, write, dtype="float32"):
+def execute(width, height, length, write, dtype="float32", config=None):
     """The values before and after, and the run."""
-    layout = Layout(width, height)
+    layout = Layout(width, height, config)
     x = layout.array("x", length, dtype)
     phases = Phases(layout)
     write(phases, x)
@@ -38,13 +40,13 @@ def execute(width, height, length, write, dtype="float32"):
     return before, fabric.read(x, x=EVERY, y=EVERY), run
 
 
-def reduce_row(name, p, b):
+def reduce_row(name, p, b, config=None):
     """Cycles of a row's reduce, whose sum was right."""
 
     def write(phases, x):
         collectives.reduce(collectives.rows(phases), x, name)
 
-    before, after, run = execute(p, 1, b, write)
+    before, after, run = execute(p, 1, b, write, config=config)
     assert (after[0, 0] == before[0].sum(axis=0)).all()
     return run.cycles
 
@@ -71,6 +73,25 @@ def test_a_reduce_takes_what_is_published(name, p, b):
 def test_a_reduce_of_any_size_takes_what_is_published(name, p, b):
     b = min(b, max(1, 2**18 // p**2 if name == "star" else 2**14 // p))
     assert reduce_row(name, p, b) == costs.REDUCES[name](p, b, RAMP) + MORE[name]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FabricConfig(ramp_latency_cycles=1),
+        FabricConfig(ramp_latency_cycles=5),
+        FabricConfig.of(load_system("wse3")),
+    ],
+    ids=["short ramps", "long ramps", "wse3"],
+)
+def test_other_ramps_queues_and_memories_take_what_is_published(config):
+    ramp = config.ramp_latency_cycles
+    for p, b in ((4, 4), (16, 64), (64, 16)):
+        for name in ("star", "chain", "two_phase"):
+            published = costs.REDUCES[name](p, b, ramp)
+            assert reduce_row(name, p, b, config) == published + MORE[name]
+        bound = costs.tree_bound(p, b, ramp)
+        assert bound <= reduce_row("tree", p, b, config) <= 1.06 * bound
 
 
 def test_a_star_needs_the_hop_that_its_formula_leaves_out():
@@ -213,7 +234,8 @@ def test_rows_of_any_length_and_values_of_any_type(name, p, dtype):
     def write(phases, x):
         collectives.allreduce(collectives.rows(phases), x, name)
 
-    before, after, _ = execute(p, 3, 2 * p, write, dtype)
+    # Chunks and, of an odd number of PEs, arrays that fill no whole wavelets.
+    before, after, _ = execute(p, 3, 3 * p, write, dtype)
     assert (after == before.sum(axis=1, dtype=dtype)[:, None]).all()
 
 
