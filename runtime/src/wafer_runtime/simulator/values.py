@@ -1,7 +1,8 @@
 """Values as PEs hold them: 32-bit words and 16-bit halves, and arithmetic on them.
 
-Sums, products and quotients of float32 and float16 are computed in float64 and rounded
-once: with more than twice the digits that gives what rounding the exact result gives.
+Sums, products and quotients of float32 are computed in float64 and rounded; those of
+float16 are rounded to float32 on the way, as in numpy. As each has more than twice the
+digits of the one below, that gives what rounding the exact result gives.
 """
 
 import numpy as np
