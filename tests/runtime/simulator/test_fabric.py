@@ -135,6 +135,10 @@ def test_vectors_go_at_the_rate_of_the_memory(system, dtype, a_cycle):
     assert Fabric(layout).run().cycles == -(-101 // a_cycle)
 
 
+def test_the_defaults_are_those_of_a_wse2():
+    assert FabricConfig() == FabricConfig.of(load_system("wse2"))
+
+
 def test_lanes_limit_the_rate_where_memory_does_not():
     layout = Layout(1, 1, FabricConfig(memory_port_bytes=64))
     x = layout.array("x", 101, "float16")
