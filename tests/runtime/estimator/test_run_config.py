@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import pytest
+import tensorflow as tf
 import toy
 from wafer_runtime.errors import UsageError
 from wafer_runtime.estimator import CerebrasEstimator, CSRunConfig, RunConfig
@@ -31,7 +32,7 @@ def test_checkpoints_are_saved_every_ten_minutes_unless_told_otherwise():
             r"steps \(5\) and save_checkpoints_secs \(7\) are both given; keep one",
         ),
         ({"save_summary_steps": -1}, "save_summary_steps is -1; it must be 0 or more"),
-        ({"train_distribute": object()}, "train_distribute is set, but this driver"),
+        ({"train_distribute": object()}, "train_distribute is <.*>, but this driver"),
         ({"model_dir": ""}, "model_dir is ''; it must be a path that is not empty"),
         ({"session_config": {}}, "session_config is {}; it must be a ConfigProto"),
         ({"tf_random_seed": 1.5}, "tf_random_seed is 1.5; it must be a whole number"),
@@ -43,6 +44,12 @@ def test_checkpoints_are_saved_every_ten_minutes_unless_told_otherwise():
 def test_senseless_settings_are_refused(given, message):
     with pytest.raises(UsageError, match=message):
         RunConfig(**given)
+
+
+def test_a_strategy_of_one_device_is_as_none():
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    config = RunConfig(train_distribute=strategy, eval_distribute=strategy)
+    assert config.train_distribute is strategy
 
 
 def test_replace_keeps_the_rest_and_the_kind():

@@ -132,9 +132,12 @@ class RunConfig:
                 raise UsageError(f"{name} is {value}; it must be 0 or more")
         self._check_kinds()
         for name in ("train_distribute", "eval_distribute", "experimental_distribute"):
-            if getattr(self, name) is not None:
+            strategy = getattr(self, name)
+            # That of one device, as scripts choose where there is no more, is as none.
+            if strategy and getattr(strategy, "num_replicas_in_sync", None) != 1:
                 raise UsageError(
-                    f"{name} is set, but this driver runs on one machine; leave it None"
+                    f"{name} is {strategy!r}, but this driver runs one replica, on one "
+                    "machine; leave it None"
                 )
 
     def _check_kinds(self) -> None:
