@@ -16,6 +16,7 @@ from wafer_runtime.errors import (
     UsageError,
 )
 from wafer_runtime.estimator import (
+    EstimatorSpec,
     EvalSpec,
     FinalExporter,
     ServingInputReceiver,
@@ -321,6 +322,29 @@ def test_an_export_is_loaded_by_the_saver_of_the_scaffold(tmp_path):
     path = model.export_saved_model(str(tmp_path / "served"), RECEIVER)
     stored = tf.train.list_variables(f"{path}/variables/variables")
     assert {name.partition("/")[0] for name, _ in stored} == {"hidden"}
+
+
+def test_a_checkpoint_of_objects_is_exported(tmp_path):
+    def model_fn(features, labels, mode):
+        layer = tf.keras.layers.Dense(2)
+        logits = layer(features)
+        step = tf1.train.get_global_step()
+        saver = tf.train.Checkpoint(step=step, layer=layer)
+        loss = None if labels is None else tf.reduce_mean(logits)
+        return EstimatorSpec(
+            mode,
+            predictions={"logits": logits},
+            loss=loss,
+            train_op=step.assign_add(1).op,
+            scaffold=tf1.train.Scaffold(saver=saver),
+        )
+
+    model = toy.estimator(tmp_path, model=model_fn).train(toy.input_fn, steps=3)
+    path = model.export_saved_model(str(tmp_path / "served"), RECEIVER)
+    served = tf.saved_model.load(path).signatures["serving_default"]
+    wanted = next(model.predict(toy.input_fn))["logits"]
+    outputs = served(tf.constant(toy.X[:1]))["logits"]
+    np.testing.assert_allclose(outputs[0], wanted, rtol=1e-5)
 
 
 def test_a_warm_start_by_regex_takes_only_what_matches(tmp_path, trained):

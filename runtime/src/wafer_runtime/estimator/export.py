@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
+from tensorflow.python.checkpoint.graph_view import ObjectGraphView
 from tensorflow.python.saved_model.model_utils import export_output, export_utils
 
 from wafer_runtime import source
@@ -91,7 +92,7 @@ def export_saved_model(
         checkpoints.prepare(checkpoint_path, setup.warm_start, spec.scaffold)
         directory = export_utils.get_timestamped_export_dir(export_dir_base)
         with tf1.Session(config=sessions.session_config(setup.config)) as session:
-            saver = spec.scaffold.saver or tf1.train.Saver(sharded=True)
+            saver = _saver(spec.scaffold)
             if checkpoint_path:
                 saver.restore(session, checkpoint_path)
             else:
@@ -100,6 +101,14 @@ def export_saved_model(
     exported = Path(tf.compat.as_str_any(directory))
     _copy_assets(exported, assets_extra)
     return str(exported)
+
+
+def _saver(scaffold: Any) -> Any:
+    """What loads the variables, here and when the model is served."""
+    if isinstance(scaffold.saver, tf.train.Checkpoint | tf1.train.Checkpoint):
+        objects = ObjectGraphView(scaffold.saver).frozen_saveable_objects()
+        return tf1.train.Saver(objects, sharded=True)
+    return scaffold.saver or tf1.train.Saver(sharded=True)
 
 
 def _save(
