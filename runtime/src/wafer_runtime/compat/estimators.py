@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from wafer_runtime.estimator import (
     CerebrasEstimator,
     EstimatorSpec,
+    ModeKeys,
     RunConfig,
-    ServingInputReceiver,
+    export,
 )
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.contract import argument_names
@@ -52,9 +53,42 @@ class Estimator(CerebrasEstimator, metaclass=_AnyDriver):
 
         return model_fn
 
-    def export_saved_model(self, *args: Any, **kwargs: Any) -> Any:
-        """As the driver's; the path is bytes, as it was."""
-        return os.fsencode(super().export_saved_model(*args, **kwargs))
+    def export_saved_model(  # type: ignore[override]
+        self,
+        export_dir_base: Any,
+        serving_input_receiver_fn: UserFn,
+        assets_extra: dict[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+        experimental_mode: str = ModeKeys.PREDICT,
+    ) -> bytes:
+        """As the driver's, for any mode; the path is bytes, as it was."""
+        return self.experimental_export_all_saved_models(
+            export_dir_base,
+            {experimental_mode: serving_input_receiver_fn},
+            assets_extra,
+            as_text,
+            checkpoint_path,
+        )
+
+    def experimental_export_all_saved_models(
+        self,
+        export_dir_base: Any,
+        input_receiver_fn_map: Mapping[str, UserFn],
+        assets_extra: dict[str, str] | None = None,
+        as_text: bool = False,
+        checkpoint_path: str | None = None,
+    ) -> bytes:
+        """One SavedModel with the graphs of several modes, `{mode: receiver_fn}`."""
+        path = export.export_saved_model(
+            self._setup,
+            checkpoint_path or self._start(),
+            export_dir_base,
+            input_receiver_fn_map,
+            assets_extra or {},
+            as_text,
+        )
+        return os.fsencode(path)
 
     def export_savedmodel(
         self,
@@ -64,7 +98,7 @@ class Estimator(CerebrasEstimator, metaclass=_AnyDriver):
         as_text: bool = False,
         checkpoint_path: str | None = None,
         strip_default_attrs: bool = True,
-    ) -> Any:
+    ) -> bytes:
         """The same by its name in TensorFlow 1; attributes' defaults are left out."""
         return self.export_saved_model(
             export_dir_base,
@@ -73,15 +107,6 @@ class Estimator(CerebrasEstimator, metaclass=_AnyDriver):
             as_text,
             checkpoint_path,
         )
-
-
-class WrappingInputReceiver(ServingInputReceiver):
-    """`ServingInputReceiver`, of which model_fn gets a lone feature in a dict."""
-
-    def __new__(cls, features: Any, *tensors: Any, **more: Any) -> Any:
-        if not isinstance(features, Mapping):
-            features = {"feature": features}
-        return super().__new__(cls, features, *tensors, **more)
 
 
 class TaskType:

@@ -34,6 +34,7 @@ _NEVER_PUBLIC = "never published: the vendor's container only"
 
 _DRIVER = "wafer_runtime.estimator"
 _OLD_FORMS = "wafer_runtime.compat.estimators"
+_OLD_RECEIVERS = "wafer_runtime.compat.receivers"
 _HOOKS = "wafer_runtime.compat.hooks"
 _INPUTS = "wafer_runtime.compat.inputs"
 _V1_TRAIN = "tensorflow.compat.v1.train"
@@ -69,8 +70,15 @@ _ESTIMATOR = {
 }
 _EXPORT = {
     _DRIVER: _RECEIVERS,
-    _OLD_FORMS: "ServingInputReceiver=WrappingInputReceiver",
+    _OLD_RECEIVERS: "ServingInputReceiver=WrappingInputReceiver",
     _EXPORT_OUTPUT: _OUTPUTS,
+}
+_SUPERVISED = "build_raw_supervised_input_receiver_fn"
+_EXPORT_SOURCES = _EXPORT | {
+    _OLD_RECEIVERS: "ServingInputReceiver=WrappingInputReceiver "
+    f"SupervisedInputReceiver UnsupervisedInputReceiver {_SUPERVISED} "
+    "build_supervised_input_receiver_fn_from_input_fn",
+    "tensorflow.python.saved_model.model_utils": "EXPORT_TAG_MAP",
 }
 
 
@@ -81,7 +89,11 @@ def _estimator_package(name: str) -> list[Row]:
         Row(
             f"{name}.experimental",
             _TF_2_16,
-            {_DRIVER: _EARLY_STOPPING, _HOOKS: _OWN_HOOKS},
+            {
+                _DRIVER: _EARLY_STOPPING,
+                _HOOKS: _OWN_HOOKS,
+                _OLD_RECEIVERS: _SUPERVISED,
+            },
         ),
         Row(f"{name}.export", _TF_2_16, _EXPORT),
         Row(f"{name}.inputs", _TF_2_16, {_INPUTS: "numpy_input_fn pandas_input_fn"}),
@@ -99,8 +111,8 @@ def _estimator_sources(package: str, gone_since: str) -> list[Row]:
             _V1_TRAIN: "VocabInfo",
         },
         "estimator_lib": _ESTIMATOR,
-        "export.export": _EXPORT,
-        "export.export_lib": _EXPORT,
+        "export.export": _EXPORT_SOURCES,
+        "export.export_lib": _EXPORT_SOURCES,
         "export.export_output": {_EXPORT_OUTPUT: _OUTPUTS},
         "exporter": {_DRIVER: _EXPORTERS},
         "extenders": {_OLD_FORMS: "add_metrics"},

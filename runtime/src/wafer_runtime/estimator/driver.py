@@ -255,7 +255,7 @@ class CerebrasEstimator:
             self._setup,
             checkpoint_path or self._start(),
             export_dir_base,
-            serving_input_receiver_fn,
+            {ModeKeys.PREDICT: serving_input_receiver_fn},
             assets_extra or {},
             as_text,
         )

@@ -10,11 +10,14 @@ from tensorflow.python.checkpoint.graph_view import ObjectGraphView
 from tensorflow.python.saved_model.model_utils import export_output, export_utils
 
 from wafer_runtime import source
-from wafer_runtime.errors import InputFnError
+from wafer_runtime.errors import InputFnError, UsageError
 from wafer_runtime.estimator import calls, checkpoints, sessions
 from wafer_runtime.estimator.calls import Inputs, UserFn
 from wafer_runtime.estimator.sessions import Setup
-from wafer_runtime.estimator.specs import ModeKeys
+from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys
+
+# In the order in which their variables are looked for: TRAIN has all of them.
+_MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
 
 PredictOutput = export_output.PredictOutput
 ClassificationOutput = export_output.ClassificationOutput
@@ -41,15 +44,22 @@ def build_raw_serving_input_receiver_fn(
     `features` are tensors or tf.TensorSpecs; their first dimension becomes the batch.
     """
 
-    def placeholder(tensor: Any) -> Any:
-        shape = tf.TensorShape([default_batch_size]).concatenate(tensor.shape[1:])
-        return tf1.placeholder(tensor.dtype, shape)
-
     def receiver() -> ServingInputReceiver:
-        tensors = tf.nest.map_structure(placeholder, features)
+        tensors = placeholders(features, default_batch_size)
         return ServingInputReceiver(tensors, tensors)
 
     return receiver
+
+
+def placeholders(like: Any, batch_size: int | None) -> Any:
+    """Placeholders for (a dict of) tensors, by their names, or for tf.TensorSpecs."""
+
+    def placeholder(tensor: Any) -> Any:
+        shape = tf.TensorShape([batch_size]).concatenate(tensor.shape[1:])
+        name = getattr(getattr(tensor, "op", None), "name", None)
+        return tf1.placeholder(tensor.dtype, shape, name)
+
+    return tf.nest.map_structure(placeholder, like)
 
 
 def build_parsing_serving_input_receiver_fn(
@@ -71,36 +81,96 @@ def export_saved_model(
     setup: Setup,
     checkpoint_path: str | None,
     export_dir_base: str,
-    serving_input_receiver_fn: UserFn,
+    receiver_fns: Mapping[str, UserFn],
     assets_extra: Mapping[str, str],
     as_text: bool,
 ) -> str:
-    """Build the PREDICT graph on the receiver's features and save it with weights."""
-    with tf.Graph().as_default():
-        sessions.create_global_step()
-        receiver = serving_input_receiver_fn()
-        if not isinstance(receiver, ServingInputReceiver):
-            raise InputFnError(
-                f"{source.of_function(serving_input_receiver_fn)}: "
-                "serving_input_receiver_fn should return a ServingInputReceiver, "
-                f"returned {type(receiver).__name__}."
-            )
-        inputs = Inputs(receiver.features, None, None, None)
-        spec = calls.call_model_fn(
-            setup.model_fn, inputs, ModeKeys.PREDICT, setup.params, setup.config
+    """Save the graph of each mode in `receiver_fns`, on its receiver's features, and
+    the weights of the first: TRAIN's graph has all of them.
+    """
+    if not receiver_fns or not receiver_fns.keys() <= set(_MODES):
+        raise UsageError(
+            f"modes to export are {list(receiver_fns)}; wanted some of {_MODES}"
         )
-        checkpoints.prepare(checkpoint_path, setup.warm_start, spec.scaffold)
-        directory = export_utils.get_timestamped_export_dir(export_dir_base)
-        with tf1.Session(config=sessions.session_config(setup.config)) as session:
-            saver = _saver(spec.scaffold)
-            if checkpoint_path:
-                saver.restore(session, checkpoint_path)
-            else:
-                session.run(tf1.global_variables_initializer())
-            _save(session, spec, saver, receiver, directory, as_text)
+    directory = export_utils.get_timestamped_export_dir(export_dir_base)
+    partial = export_utils.get_temp_export_dir(directory)
+    builder = tf1.saved_model.Builder(partial)
+    modes = [mode for mode in _MODES if mode in receiver_fns]
+    for mode in modes:
+        with tf.Graph().as_default():
+            sessions.create_global_step()
+            receiver = _receiver(receiver_fns[mode])
+            inputs = Inputs(
+                receiver.features, getattr(receiver, "labels", None), None, None
+            )
+            spec = calls.call_model_fn(
+                setup.model_fn, inputs, mode, setup.params, setup.config
+            )
+            checkpoints.prepare(checkpoint_path, setup.warm_start, spec.scaffold)
+            _add(builder, setup, checkpoint_path, spec, receiver, mode == modes[0])
+    builder.save(as_text)
+    # Readers that watch the folder must never see half a model.
+    tf.io.gfile.rename(partial, directory)
     exported = Path(tf.compat.as_str_any(directory))
     _copy_assets(exported, assets_extra)
     return str(exported)
+
+
+def _receiver(receiver_fn: UserFn) -> Any:
+    receiver = receiver_fn()
+    if not hasattr(receiver, "receiver_tensors"):
+        raise InputFnError(
+            f"{source.of_function(receiver_fn)}: serving_input_receiver_fn should "
+            f"return a ServingInputReceiver, returned {type(receiver).__name__}."
+        )
+    return receiver
+
+
+def _add(
+    builder: Any,
+    setup: Setup,
+    checkpoint_path: str | None,
+    spec: EstimatorSpec,
+    receiver: Any,
+    with_variables: bool,
+) -> None:
+    """Add the default graph to a SavedModel, and maybe its variables."""
+    about = {
+        "tags": export_utils.EXPORT_TAG_MAP[spec.mode],
+        "signature_def_map": _signatures(spec, receiver),
+        "assets_collection": tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
+        "main_op": spec.scaffold.local_init_op
+        or tf1.train.Scaffold.default_local_init_op(),
+        "strip_default_attrs": True,
+        "saver": (saver := _saver(spec.scaffold)),
+    }
+    builder._add_train_op(spec.train_op)
+    if not with_variables:
+        builder.add_meta_graph(**about)
+        return
+    with tf1.Session(config=sessions.session_config(setup.config)) as session:
+        if checkpoint_path:
+            saver.restore(session, checkpoint_path)
+        else:
+            session.run(tf1.global_variables_initializer())
+        builder.add_meta_graph_and_variables(session, **about)
+
+
+def _signatures(spec: EstimatorSpec, receiver: Any) -> Any:
+    serves = spec.mode == ModeKeys.PREDICT
+    outputs = export_utils.export_outputs_for_mode(
+        spec.mode,
+        spec.export_outputs,
+        spec.predictions,
+        spec.loss,
+        None if serves else calls.call_host(spec),
+    )
+    return export_utils.build_all_signature_defs(
+        receiver.receiver_tensors,
+        outputs,
+        getattr(receiver, "receiver_tensors_alternatives", None),
+        serving_only=serves,
+    )
 
 
 def _saver(scaffold: Any) -> Any:
@@ -109,31 +179,6 @@ def _saver(scaffold: Any) -> Any:
         objects = ObjectGraphView(scaffold.saver).frozen_saveable_objects()
         return tf1.train.Saver(objects, sharded=True)
     return scaffold.saver or tf1.train.Saver(sharded=True)
-
-
-def _save(
-    session: Any, spec: Any, saver: Any, receiver: Any, directory: Any, as_text: bool
-) -> None:
-    partial = export_utils.get_temp_export_dir(directory)
-    signatures = export_utils.build_all_signature_defs(
-        receiver.receiver_tensors,
-        spec.export_outputs,
-        receiver.receiver_tensors_alternatives,
-    )
-    builder = tf1.saved_model.Builder(partial)
-    builder.add_meta_graph_and_variables(
-        session,
-        [tf1.saved_model.tag_constants.SERVING],
-        signature_def_map=signatures,
-        assets_collection=tf1.get_collection(tf1.GraphKeys.ASSET_FILEPATHS),
-        main_op=spec.scaffold.local_init_op
-        or tf1.train.Scaffold.default_local_init_op(),
-        strip_default_attrs=True,
-        saver=saver,
-    )
-    builder.save(as_text)
-    # Readers that watch the folder must never see half a model.
-    tf.io.gfile.rename(partial, directory)
 
 
 def _copy_assets(exported: Path, assets: Mapping[str, str]) -> None:
