@@ -74,7 +74,8 @@ class Both:
             self.session.run(tf1.global_variables_initializer())
         self.inputs = traced.inputs
         self.train = [spec.train_op, spec.loss]
-        self.arguments = list(emitter.arguments)
+        # Fetched at once: a session prepares itself for each set of fetches.
+        self.arguments = {name: self._tensor(name) for name in emitter.arguments}
         results = {"loss": emitter.ref(part.outputs["loss"])} | emitter.written
         self.results = list(results)
         self.step = tf.function(
@@ -83,11 +84,10 @@ class Both:
 
     def check(self, batch, tolerance=2e-6):
         feed = {self.inputs[name]: value for name, value in batch.items()}
-        arguments = [self._value(name, batch, feed) for name in self.arguments]
-        got = dict(zip(self.results, self.step(*arguments), strict=True))
-        before = self.session.run(self.values)
+        arguments, before = self.session.run([self.arguments, self.values], feed)
+        got = dict(zip(self.results, self.step(*arguments.values()), strict=True))
         wanted = {"loss": self.session.run(self.train, feed)[1]}
-        after = self.session.run(self.values)
+        _, after = self.session.run([self.arguments, self.values], feed)
         wanted |= {f"variable:{name}": value for name, value in after.items()}
         for name, value in got.items():
             np.testing.assert_allclose(
@@ -97,16 +97,13 @@ class Both:
         told = {name.partition(":")[2] for name in got}
         assert changed <= told | {"global_step"}
 
-    def _value(self, argument, batch, feed):
+    def _tensor(self, argument):
         kind, _, name = argument.partition(":")
         if kind == "input":
-            return batch[name]
-        tensor = (
-            self.values[name]
-            if kind == "variable"
-            else self.graph.get_tensor_by_name(name)
-        )
-        return self.session.run(tensor, feed)
+            return self.inputs[name]
+        if kind == "variable":
+            return self.values[name]
+        return self.graph.get_tensor_by_name(name)
 
 
 def check(model_fn):

@@ -53,16 +53,20 @@ def test_optimizers_of_looked_up_rows(name):
     check(model(looked_up_loss, by(models.OPTIMIZERS[name]())))
 
 
-@pytest.mark.parametrize("name", OURS)
+PLAIN = {}
+ACCUMULATED = {"grad_accum_steps": 2, "max_gradient_norm": 0.1}
+SCALED = {"loss_scaling_factor": "dynamic"}
+
+
+# Every rule by itself and in everything at once; each part of that with one of them.
 @pytest.mark.parametrize(
-    "more",
+    ("name", "more"),
     [
-        {},
-        {"grad_accum_steps": 2, "max_gradient_norm": 0.1},
-        {"loss_scaling_factor": "dynamic"},
-        {"loss_scaling_factor": "dynamic", "grad_accum_steps": 2},
+        *((name, PLAIN) for name in OURS),
+        *((name, ACCUMULATED | SCALED) for name in OURS),
+        ("adamw", ACCUMULATED),
+        ("adamw", SCALED),
     ],
-    ids=["plain", "accumulated", "scaled", "both"],
 )
 def test_training_of_the_template(name, more):
     given = OptimizerParams(optimizer_type=name, **OURS[name], **more).model_dump()

@@ -193,7 +193,7 @@ def focal(features, labels, mode, params):
 
 
 WRITTEN_OUT = {
-    "unrolled": (classifier(unrolled), vectors()),
+    "unrolled": (classifier(unrolled), vectors(3)),
     "multi_head": (classifier(multi_head), vectors()),
     "gathered": (classifier(gathered), vectors(4)),
     "weight_norm": (classifier(weight_norm), images(1, 8)),
