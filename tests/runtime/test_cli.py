@@ -84,6 +84,8 @@ def test_ops_lists_the_whole_library_without_tensorflow():
         ("TopKV2", "does not sort"),
         ("tf.nn.softmax", "softmax: Shares"),
         ("gelu", "elementwise: "),
+        ("LSTM", "dense: A product with weights"),
+        ("scan", "tf.while_loop(condition, body, x) of a known length"),
         ("lamb", "LAMB: an update rule with 2 states a weight"),
         ("top_k", "does not sort"),
         ("optimizers", "Adafactor"),

@@ -101,7 +101,7 @@ DENSE = KernelType(
     layers=(
         "tf_keras.layers.Dense",
         "tf.matmul(x, weights)",
-        "tf_keras.layers.LSTM, a kernel for each step",
+        "tf_keras.layers.LSTM(units), each step by itself",
         "layers.GRU",
         "tf.einsum",
         "tf.tensordot",
