@@ -64,6 +64,10 @@ def test_a_file_of_ones_own(own):
         ({"colors": "many"}, "colors: Input should be a valid integer (is 'many')"),
         ({"input_queue_words": [2, -1]}, "input_queue_words.1: Input should be great"),
         ({"program_width": 758}, "program_width: 758 is more than fabric_width, 757"),
+        (
+            {"program_bytes": 49152},
+            "program_bytes: 49152 leave nothing of sram_bytes, 49152, for data",
+        ),
         ({"sources": {"colours": "-"}}, "sources.colours: there is no such key (did"),
     ],
 )

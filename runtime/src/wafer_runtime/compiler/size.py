@@ -82,7 +82,7 @@ def spread_of(
         weight_rows=sizes.rows if sizes.bilinear else 1,
         held_words=held / WORD_BYTES,
         rates=rates_of(system, item_bytes),
-        memory_limit_words=system.sram_bytes // WORD_BYTES,
+        memory_limit_words=system.data_bytes // WORD_BYTES,
     )
 
 
@@ -172,7 +172,7 @@ def _rounded_up(count: int) -> int:
 
 def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -> None:
     pes = system.program_width * system.program_height
-    limit = pes * system.sram_bytes
+    limit = pes * system.data_bytes
     demands = {
         kernel.name: (trained_bytes(kernel), kernel.saved_bytes * flights[kernel.name])
         for kernel in graph.kernels
@@ -184,7 +184,8 @@ def _check_memory(graph: KernelGraph, flights: dict[str, int], system: System) -
     raise MappingError(
         f"The model does not fit on {system.name}: it needs {bytes_text(total)} of "
         f"memory, limit {bytes_text(limit)} ({pes:,} PEs of {system.sram_bytes:,} "
-        f"bytes), {bytes_text(total - limit)} short.\n"
+        f"bytes, {system.program_bytes:,} of which are for programs), "
+        f"{bytes_text(total - limit)} short.\n"
         + "\n".join(_rows(largest, len(demands)))
         + "\n  "
         + _advice(demands.values(), limit)

@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -25,7 +26,8 @@ class System(BaseModel):
     """A machine. Extents are in PEs, along x (width) and y (height).
 
     program_width, program_height: the rectangle that kernels may use; the rest of the
-    fabric moves data to and from the host. sram_bytes: of a PE. simd_lanes: 16-bit
+    fabric moves data to and from the host. sram_bytes: of a PE. program_bytes: of
+    these, what its program takes, so that data cannot. simd_lanes: 16-bit
     multiply-accumulates of a PE in a cycle, at most. memory_port_bytes: of each of the
     two reads and the write that a PE's memory does in a cycle. ramp_latency_cycles:
     between a PE and its router. colors: routes that a router can tell apart.
@@ -45,6 +47,7 @@ class System(BaseModel):
     program_width: PositiveInt
     program_height: PositiveInt
     sram_bytes: PositiveInt
+    program_bytes: NonNegativeInt = 0
     clock_hz: Float = Field(gt=0)
     simd_lanes: PositiveInt
     memory_port_bytes: PositiveInt
@@ -66,11 +69,21 @@ class System(BaseModel):
                 raise ValueError(
                     f"program_{axis}: {program} is more than fabric_{axis}, {fabric}"
                 )
+        if self.program_bytes >= self.sram_bytes:
+            raise ValueError(
+                f"program_bytes: {self.program_bytes} leave nothing of sram_bytes, "
+                f"{self.sram_bytes}, for data"
+            )
         for key in self.sources:
             if key not in type(self).model_fields:
                 hint = did_you_mean(key, type(self).model_fields)
                 raise ValueError(f"sources.{key}: there is no such key{hint}")
         return self
+
+    @property
+    def data_bytes(self) -> int:
+        """Of a PE's memory, what is there for a kernel's data."""
+        return self.sram_bytes - self.program_bytes
 
 
 def simulated_system(cs_ip: str | None) -> str | None:

@@ -79,7 +79,7 @@ def test_kernels_are_on_the_fabric_and_on_no_other(plan):
     assert min(a for box in boxes for a in box[:2]) >= 0
     assert max(box[2] for box in boxes) <= 750
     assert max(box[3] for box in boxes) <= 994
-    assert max(k.memory_bytes for k in plan.kernels) <= 49_152
+    assert max(k.memory_bytes for k in plan.kernels) <= 49_152 - 2048
 
 
 def points(path):
@@ -129,6 +129,12 @@ def test_tensors_travel_from_port_to_port_and_links_carry_what_is_said(plan):
     assert plan.busiest_link.wavelets == most
     # A kernel of products needs six of its own.
     assert max(map(len, colors.values())) <= 24 - 6
+
+
+def test_links_beside_kernels_that_pass_much_are_free_enough():
+    fabric = WSE2.model_copy(update={"program_width": 150, "program_height": 150})
+    found = make_plan(chain(12, positions=256, width=32), fabric, QUICK, stage)
+    assert found.link_cycles <= found.compute_cycles
 
 
 def test_its_figures_follow_from_its_parts(plan):
@@ -217,7 +223,8 @@ def test_what_needs_too_much_memory_is_told_kernel_by_kernel():
     lines = str(error.value).splitlines()
     assert lines[0] == (
         "The model does not fit on WSE-2 (CS-2): it needs 56 GiB of memory, limit "
-        "34.13 GiB (745,500 PEs of 49,152 bytes), 21.87 GiB short."
+        "32.7 GiB (745,500 PEs of 49,152 bytes, 2,048 of which are for programs), 23.3 "
+        "GiB short."
     )
     assert lines[1] == (
         "  d0: 4 GiB: weights, gradients and optimizer 4 GiB, kept for the backward "
