@@ -118,7 +118,9 @@ def _round(
 
 
 def _flows(graph: KernelGraph, wavelet_bytes: int) -> list[_Flow]:
-    """The heaviest senders first, and all tensors of a sender together."""
+    """The heaviest senders first, all tensors of a sender together, and a tensor's
+    flows one after another: what a link has of it is known for the last tensor only.
+    """
     flows = []
     for e in graph.edges:
         forward = -(-e.bytes // wavelet_bytes)
@@ -131,7 +133,10 @@ def _flows(graph: KernelGraph, wavelet_bytes: int) -> list[_Flow]:
     heaviest: dict[str, int] = {}
     for flow in flows:
         heaviest[flow.source] = max(heaviest.get(flow.source, 0), flow.wavelets)
-    return sorted(flows, key=lambda f: (-heaviest[f.source], f.source, -f.wavelets, f))
+    return sorted(
+        flows,
+        key=lambda f: (-heaviest[f.source], f.source, f.is_gradient, f.tensor, f),
+    )
 
 
 def _paths(

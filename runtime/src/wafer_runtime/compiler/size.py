@@ -12,11 +12,13 @@ from wafer_runtime.errors import MappingError
 from wafer_runtime.system import System
 from wafer_runtime.units import bytes_text
 
-# The length of an edge counts for the cycles by which its tensors load the average
-# link, so that what carries much is short, and links beside it are not too busy. A
-# little more for each PE, so that all is close together.
+# The length of an edge counts for a part of the cycles by which its tensors load the
+# average link, so that what carries much is short, and links beside it are not too
+# busy: less, and routes are slower than kernels; more, and kernels are slow for short
+# routes. A little more for each PE, so that all is close together.
 WEIGHTS = placing.Weights(delta_t=1.0, wire=1.0, adapter=0.0)
 _PE_CYCLES = 0.01
+_LOAD = 0.3
 _LINKS = 4  # of a PE
 _GRADIENT_BYTES = 4  # of the sum of a batch's gradients, for each weight
 _ITEM_BYTES = {"float16": 2, "bfloat16": 2}
@@ -39,7 +41,7 @@ def size(graph: KernelGraph, system: System) -> placing.Task:
         if HOST not in (e.source, e.target):
             ends = index[e.source], index[e.target]
             wavelets = (e.bytes + e.gradient_bytes) / system.link_bytes_per_cycle
-            edges[ends] = edges.get(ends, _PE_CYCLES) + wavelets / room
+            edges[ends] = edges.get(ends, _PE_CYCLES) + _LOAD * wavelets / room
     kernels = zip(graph.kernels, spreads, strict=True)
     return placing.Task(
         kernels=tuple(placing.Kernel(kernel.name, s) for kernel, s in kernels),

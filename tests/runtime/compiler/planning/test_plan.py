@@ -6,13 +6,16 @@ import itertools
 import re
 from collections import defaultdict
 
+import plans
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from wafer_runtime.compiler import planning
 from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph, Weight
 from wafer_runtime.compiler.placing.search import placements
 from wafer_runtime.compiler.plan import Plan, Search
 from wafer_runtime.compiler.planning import make_plan
-from wafer_runtime.compiler.route import ports
+from wafer_runtime.compiler.route import ports, route
 from wafer_runtime.compiler.size import in_flight
 from wafer_runtime.errors import MappingError
 from wafer_runtime.system import load_system
@@ -72,16 +75,6 @@ def plan():
     return make_plan(chain(6), WSE2, QUICK, stage)
 
 
-def test_kernels_are_on_the_fabric_and_on_no_other(plan):
-    boxes = [(k.x, k.y, k.x + k.width, k.y + k.height) for k in plan.kernels]
-    for a, b in itertools.combinations(boxes, 2):
-        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
-    assert min(a for box in boxes for a in box[:2]) >= 0
-    assert max(box[2] for box in boxes) <= 750
-    assert max(box[3] for box in boxes) <= 994
-    assert max(k.memory_bytes for k in plan.kernels) <= 49_152 - 2048
-
-
 def points(path):
     """The PEs of a path, one after another."""
     found = [path[:2]]
@@ -93,48 +86,137 @@ def points(path):
     return found
 
 
-def test_tensors_travel_from_port_to_port_and_links_carry_what_is_said(plan):
-    graph = chain(6)
+def check_kernels(plan, system):
+    """Assert that they are on the fabric, on no other, and that their data fit."""
+    boxes = [(k.x, k.y, k.x + k.width, k.y + k.height) for k in plan.kernels]
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    assert min(a for box in boxes for a in box[:2]) >= 0
+    assert max(box[2] for box in boxes) <= system.program_width
+    assert max(box[3] for box in boxes) <= plan.replica_height
+    assert plan.replicas * plan.replica_height <= system.program_height
+    assert max(k.memory_bytes for k in plan.kernels) <= 49_152 - 2048
+
+
+def check_routes(plan, graph, system):
+    """Assert that tensors go from port to port, and links carry what is said."""
+    per_batch = {e.tensor for e in graph.edges if e.per_batch}
+    wanted = defaultdict(int)
+    for e in graph.edges:
+        copies = plan.replicas if e.per_batch else 1
+        for ends, size in (
+            ((e.source, e.target, e.tensor, False), e.bytes),
+            ((e.target, e.source, e.tensor, True), e.gradient_bytes),
+        ):
+            if size:
+                wanted[ends] += -(-size * copies // 4)
+    got = {(r.source, r.target, r.tensor, r.is_gradient): r for r in plan.routes}
+    assert {ends: r.wavelets for ends, r in got.items()} == wanted
     places = {kernel.name: kernel for kernel in plan.kernels}
-    wanted = {(e.source, e.target, False): -(-e.bytes // 4) for e in graph.edges}
-    wanted |= {
-        (e.target, e.source, True): -(-e.gradient_bytes // 4)
-        for e in graph.edges
-        if e.gradient_bytes
-    }
-    got = {(r.source, r.target, r.is_gradient): r.wavelets for r in plan.routes}
-    assert got == wanted
     load, colors = defaultdict(lambda: defaultdict(int)), defaultdict(set)
-    for route in plan.routes:
-        part = -(-route.wavelets // len(route.paths))
+    for r in plan.routes:
+        part = -(-r.wavelets // len(r.paths))
         own = defaultdict(int)
-        for path in route.paths:
+        for path in r.paths:
             way = points(path)
             for name, end, edge_x in (
-                (route.source, way[0], 0),
-                (route.target, way[-1], 749),
+                (r.source, way[0], 0),
+                (r.target, way[-1], system.program_width - 1),
             ):
                 if name == HOST:
                     assert end[0] == edge_x
                 else:
-                    assert any(end in port for port in ports(places[name]))
+                    found = ports(places[name], r.tensor in per_batch)
+                    assert any(end in port for port in found)
             for link in itertools.pairwise(way):
                 own[link] += part
             for pe in way:
-                colors[pe].add(route.source)
-        tensor = (route.source, route.tensor, route.is_gradient)
+                colors[pe].add(r.source)
+        tensor = (r.source, r.tensor, r.is_gradient)
         for link, wavelets in own.items():
             load[link][tensor] = max(load[link][tensor], wavelets)
-    most = max(sum(tensors.values()) for tensors in load.values())
-    assert plan.busiest_link.wavelets == most
-    # A kernel of products needs six of its own.
-    assert max(map(len, colors.values())) <= 24 - 6
+    total = {link: sum(tensors.values()) for link, tensors in load.items()}
+    assert plan.link_cycles == max(total.values(), default=0)
+    for r in plan.routes:
+        links = (i for path in r.paths for i in itertools.pairwise(points(path)))
+        assert r.cycles == max((total[link] for link in links), default=0)
+    own_colors = defaultdict(int)
+    for k in plan.kernels:
+        inside = itertools.product(range(k.width), range(k.height))
+        # A kernel of products needs six of its own.
+        own_colors |= {(k.x + i, k.y + j): 6 * (k.macs > 0) for i, j in inside}
+    assert all(len(found) + own_colors[pe] <= 24 for pe, found in colors.items())
+
+
+def test_kernels_and_routes_are_as_they_must_be(plan):
+    check_kernels(plan, WSE2)
+    check_routes(plan, chain(6), WSE2)
+
+
+def of_numbers(name, elements):
+    """A kernel without products."""
+    made = dense(name, 1, 1, 1)
+    return dataclasses.replace(
+        made, kind="elementwise", dims={"elements": elements}, passes=ALL[:2], macs=0,
+        operations=16 * elements, weights=(), states=(),
+    )  # fmt: skip
+
+
+@st.composite
+def graphs(draw):
+    """Any graph of 2 to 40 kernels, each fed by earlier ones, once a batch or more."""
+    count = draw(st.integers(2, 40))
+    bools, sizes, values = st.booleans(), st.integers(1, 64), st.integers(1, 4000)
+    kernels = [
+        of_numbers(f"k{i}", draw(values))
+        if draw(bools)
+        else dense(f"k{i}", draw(sizes), draw(sizes), draw(sizes))
+        for i in range(count)
+    ]
+    edges = []
+    for i in range(count):
+        for j in draw(st.sets(st.integers(-1, i - 1), min_size=1, max_size=3)):
+            source = f"k{j}" if j >= 0 else HOST
+            # Each gives two tensors, to any later ones.
+            name = f"{source}:{draw(st.integers(0, 1))}"
+            made = edge(source, f"k{i}", 900 + 100 * (j % 5), j >= 0 and draw(bools))
+            edges.append(dataclasses.replace(made, tensor=name))
+            if j >= 0 and draw(st.integers(0, 9)) == 0:
+                lent = dataclasses.replace(made, tensor=f"{name}:{i}", per_batch=True)
+                edges.append(lent)
+    edges.append(edge(f"k{count - 1}", HOST, 1, back=False))
+    return KernelGraph("train", 8, tuple(kernels), tuple(edges))
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(graphs(), st.booleans())
+def test_any_graph_is_placed_and_routed_within_all_limits(graph, multireplica):
+    search = Search(iterations=1, multireplica=multireplica)
+    fabric = WSE2.model_copy(update={"program_width": 130, "program_height": 170})
+    found = make_plan(graph, fabric, search, stage)
+    check_kernels(found, fabric)
+    check_routes(found, graph, fabric)
 
 
 def test_links_beside_kernels_that_pass_much_are_free_enough():
     fabric = WSE2.model_copy(update={"program_width": 150, "program_height": 150})
     found = make_plan(chain(12, positions=256, width=32), fabric, QUICK, stage)
     assert found.link_cycles <= found.compute_cycles
+
+
+def test_a_tensor_loads_a_link_once_whatever_goes_between_its_targets():
+    line = WSE2.model_copy(update={"program_width": 9, "program_height": 1})
+    kernels = [
+        dataclasses.replace(plans.kernel(name, 1000), x=2 * i, y=0)
+        for i, name in enumerate("sxyz")
+    ]
+    edges = [
+        dataclasses.replace(edge("s", target, 200, back=False), tensor=tensor)
+        for target, tensor in zip("xyz", "aba", strict=True)
+    ]
+    _, busiest = route(KernelGraph("eval", 1, (), tuple(edges)), kernels, line)
+    # 100 wavelets each.
+    assert (busiest.x, busiest.wavelets) == (0, 200)
 
 
 def test_its_figures_follow_from_its_parts(plan):
