@@ -110,6 +110,14 @@ def test_what_fits_a_box_fits_it(convs, cycles, box, spread):
         assert cost.memory_words <= 150 + 1e-6
 
 
+def test_a_word_more_than_there_is_does_not_fit():
+    # One weight and one output for each k: two words more than a PE has.
+    kernel = ConvKernel((Conv(1, 1, 1, 1, 1, 2_000_000_001),), 4_000_000_000)
+    execution = kernel.fit(1e18, (2, 9), (1, 1))
+    assert execution.k == (2,)
+    assert kernel.cost(execution).memory_words <= kernel.memory_limit_words
+
+
 @pytest.mark.smoke
 def test_limits_of_a_kernel():
     kernel = ConvKernel((Conv(4, 4, 3, 3, 8, 8), Conv(4, 4, 1, 1, 8, 2)), LIMIT)

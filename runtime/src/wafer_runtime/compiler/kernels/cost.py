@@ -116,7 +116,9 @@ class ConvKernel:
         5]: for heights up to 0, 1, ... side the least width (UNBOUNDED if there is
         none), and of the implementation that has it h, w, the first c and the last k.
         """
-        return _min_widths(self._sizes, limit_cycles, self._limit, side, spreads)
+        return _min_widths(
+            self._sizes, limit_cycles, self.memory_limit_words, side, spreads
+        )
 
     def fit(
         self,
@@ -138,10 +140,6 @@ class ConvKernel:
     def _smallest(self) -> Execution:
         ones = (1,) * len(self.convs)
         return Execution(1, 1, ones, ones)
-
-    @property
-    def _limit(self) -> float:
-        return float(self.memory_limit_words)
 
     @functools.cached_property
     def _sizes(self) -> Any:
@@ -167,12 +165,12 @@ def _fit(
     last = len(kernel.convs) - 1
     for i, size in enumerate(kernel._sizes):
         c = first_c if i == 0 and first_c else min(most, int(size[4]))
-        least = _min_k(size, h, w, c, limit_cycles, kernel._limit)
+        least = _min_k(size, h, w, c, limit_cycles, kernel.memory_limit_words)
         k = last_k if i == last and last_k else least
         if c > most or c > size[4] or not 1 <= least <= k <= size[5]:
             return None
         if not (i == 0 and first_c):
-            c = _least_c(size, h, w, c, k, limit_cycles, kernel._limit)
+            c = _least_c(size, h, w, c, k, limit_cycles, kernel.memory_limit_words)
         cs.append(int(c))
         ks.append(int(k))
     if 3 * sum(ks) > box[1]:
@@ -181,24 +179,22 @@ def _fit(
 
 
 @numba.njit(cache=True, nogil=True)
-def _min_k(
-    size: Any, h: int, w: int, c: int, limit_cycles: float, memory: float
-) -> int:
+def _min_k(size: Any, h: int, w: int, c: int, limit_cycles: float, memory: int) -> int:
     """The least k that keeps time and memory within the limits; 0 if none does."""
     high, wide, r, s, inputs, outputs, t, u = size
-    a_pass = -(-high // h) * -(-wide // w) * -(-inputs // c) * r * s / t / u
-    turns = int(limit_cycles / a_pass + 1e-9)
+    a_pass = -(-high // h) * -(-wide // w) * -(-inputs // c) * r * s
+    turns = int(limit_cycles * t * u / a_pass)
     if turns < 1:
         return 0
-    # As conv_cost, in the same order, for one k.
-    words = inputs / c * r * s + (wide + s - 1) / w * (high + r - 1) / h
-    k = max(-(-outputs // turns), int(np.ceil(outputs * words / memory - 1e-9)))
+    # As conv_cost for k = 1, times c h w: in whole numbers, so that nothing is rounded.
+    words = inputs * r * s * h * w + (wide + s - 1) * (high + r - 1) * c
+    k = max(-(-outputs // turns), -(-outputs * words // (c * h * w * memory)))
     return k if k <= outputs else 0
 
 
 @numba.njit(cache=True, nogil=True)
 def _least_c(
-    size: Any, h: int, w: int, most: int, k: int, limit_cycles: float, memory: float
+    size: Any, h: int, w: int, most: int, k: int, limit_cycles: float, memory: int
 ) -> int:
     """The least c for which k still does; more c never needs more k."""
     low, high = 0, most
@@ -213,7 +209,7 @@ def _least_c(
 
 @numba.njit(cache=True, nogil=True)
 def _min_widths(
-    sizes: Any, limit_cycles: float, memory: float, side: int, spreads: Any
+    sizes: Any, limit_cycles: float, memory: int, side: int, spreads: Any
 ) -> Any:
     best = np.zeros((side + 1, 5), np.int32)
     best[:, 0] = UNBOUNDED
