@@ -28,8 +28,10 @@ from wafer_runtime.simulator.memory import Array, Register, Stream
 class Task:
     """A list of instructions, written by calling the methods in order.
 
-    Operands are arrays, views of them, streams, registers and numbers. Keywords of the
-    vector instructions: `thread=k` runs it in microthread k (from 1), beside the task;
+    Operands are arrays, views of them, streams, registers and numbers. A register holds
+    32 bits of whatever dtype the instruction has: counters and offsets are int32, which
+    `set` and `rotate` give, and `mov` with dtype="int32". Keywords of the vector
+    instructions: `thread=k` runs it in microthread k (from 1), beside the task;
     `then=task` is activated when it is done; `length`, a number or a register, where no
     operand has one; `advance="own"` lets the last wavelet sent move the color's switch
     in the PE's own router, `"all"` in every router that it leaves; `dtype` where no
