@@ -129,8 +129,8 @@ def families(root: Path) -> dict[str, Family]:
             _BERT,
             "params_bert_base_msl128.yaml",
             {
-                "train_input": {"data_dir": str(root / "bert_base"), "batch_size": 2},
-                "eval_input": {"data_dir": str(root / "bert_base"), "batch_size": 2},
+                "train_input": {"data_dir": str(root / "bert_base")},
+                "eval_input": {"data_dir": str(root / "bert_base")},
             },
             ("validate_only", "compile_only"),
         ),
@@ -138,8 +138,8 @@ def families(root: Path) -> dict[str, Family]:
             "transformers/tf/gpt2",
             "params_gpt2_small.yaml",
             {
-                "train_input": {"data_dir": str(root / "gpt2_small"), "batch_size": 2},
-                "eval_input": {"data_dir": str(root / "gpt2_small"), "batch_size": 2},
+                "train_input": {"data_dir": str(root / "gpt2_small")},
+                "eval_input": {"data_dir": str(root / "gpt2_small")},
             },
             ("validate_only", "compile_only"),
         ),

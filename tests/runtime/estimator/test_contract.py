@@ -337,7 +337,10 @@ def test_wrong_input_names_the_input_fn(tmp_path, case):
     ("arguments", "message"),
     [
         ((None,), "model_fn must be a function, given: None"),
-        ((len, None, None, tf1.ConfigProto()), "config must be a RunConfig, given"),
+        (
+            (len, None, None, tf1.ConfigProto()),
+            "config must be of type RunConfig",
+        ),
     ],
 )
 def test_an_estimator_of_something_else_is_refused(arguments, message):

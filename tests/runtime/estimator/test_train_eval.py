@@ -267,6 +267,8 @@ def test_an_event_file_that_breaks_off_is_read_so_far(tmp_path):
 def test_early_stopping_by_time_and_by_steps_exclude_each_other(tmp_path):
     with pytest.raises(ValueError, match="Only one of"):
         make_early_stopping_hook(toy.estimator(tmp_path), bool, 1, 1)
+    with pytest.raises(TypeError, match="estimator must be of type CerebrasEstimator"):
+        stop_if_lower_hook("model", "loss", 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from wafer_runtime.estimator.specs import (
     ModeKeys,
     check_counts,
     check_hooks,
+    check_kind,
     check_listeners,
 )
 from wafer_runtime.system import check_simulated
@@ -61,11 +62,7 @@ class CerebrasEstimator:
         warm_start_from: Any = None,
     ):
         config = CSRunConfig() if config is None else config
-        if not isinstance(config, RunConfig):
-            raise UsageError(
-                f"config must be a RunConfig, given: {config!r}; a ConfigProto is the "
-                "RunConfig's session_config"
-            )
+        check_kind("config", config, RunConfig)
         calls.check_model_fn(model_fn, params)
         directory = _choose_model_dir(model_dir, config.model_dir)
         self._setup = Setup(

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf1
 from wafer_runtime.errors import UsageError, did_you_mean
 from wafer_runtime.estimator.driver import CerebrasEstimator
 from wafer_runtime.estimator.hooks import NEVER
+from wafer_runtime.estimator.specs import check_kind
 
 log = logging.getLogger("wafer_runtime")
 
@@ -29,6 +30,7 @@ def make_early_stopping_hook(
     It is asked after the first step, and then every `run_every_secs` seconds, or every
     `run_every_steps` steps.
     """
+    check_kind("estimator", estimator, CerebrasEstimator)
     if run_every_secs is not None and run_every_steps is not None:
         raise UsageError("Only one of run_every_secs and run_every_steps may be given.")
     return _EarlyStoppingHook(should_stop_fn, run_every_secs, run_every_steps)

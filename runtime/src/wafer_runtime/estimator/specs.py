@@ -113,6 +113,12 @@ class CSEstimatorSpec(EstimatorSpec):
         return cls._checked(*(fields.get(name) for name in _Fields._fields))
 
 
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Refuse what is not of a type."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} must be of type {kind.__name__}, given: {value!r}")
+
+
 def check_counts(**counts: int | None) -> None:
     """Refuse a number of steps or samples that is not above 0."""
     for name, value in counts.items():

@@ -10,7 +10,7 @@ import tensorflow as tf
 from wafer_runtime.errors import UsageError
 from wafer_runtime.estimator import interrupts
 from wafer_runtime.estimator.driver import CerebrasEstimator
-from wafer_runtime.estimator.specs import EvalSpec, TrainSpec
+from wafer_runtime.estimator.specs import EvalSpec, TrainSpec, check_kind
 
 log = logging.getLogger("wafer_runtime")
 
@@ -25,7 +25,9 @@ def train_and_evaluate(
     evaluation's metrics (None when there was nothing to train) and what its exporters
     returned.
     """
-    _check_kinds(estimator, train_spec, eval_spec)
+    check_kind("estimator", estimator, CerebrasEstimator)
+    check_kind("train_spec", train_spec, TrainSpec)
+    check_kind("eval_spec", eval_spec, EvalSpec)
     if not estimator.config.save_checkpoints_steps and (
         not estimator.config.save_checkpoints_secs
     ):
@@ -46,17 +48,6 @@ def train_and_evaluate(
         saving_listeners=[*train_spec.saving_listeners, listener],
     )
     return listener.metrics, listener.exports
-
-
-def _check_kinds(estimator: Any, train_spec: Any, eval_spec: Any) -> None:
-    wanted = (
-        ("estimator", estimator, CerebrasEstimator),
-        ("train_spec", train_spec, TrainSpec),
-        ("eval_spec", eval_spec, EvalSpec),
-    )
-    for name, value, kind in wanted:
-        if not isinstance(value, kind):
-            raise UsageError(f"{name} must be of type {kind.__name__}, given: {value}")
 
 
 class _EvaluationListener(tf.compat.v1.train.CheckpointSaverListener):
