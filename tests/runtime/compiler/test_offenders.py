@@ -64,6 +64,16 @@ def many_turns(x):
     return tf.while_loop(lambda i, v: i < 513, turn, [0, x])[1]
 
 
+def many_turns_in_turns(x):
+    def outer(i, v):
+        return i + 1, tf.while_loop(lambda i, v: i < 26, inner, [0, v])[1]
+
+    def inner(i, v):
+        return i + 1, v + 1.0
+
+    return tf.while_loop(lambda i, v: i < 20, outer, [0, x])[1]
+
+
 def of_their_lengths(x):
     lengths = tf.cast(tf.reduce_sum(x, [1, 2]), tf.int32)
     cell = tf1.nn.rnn_cell.GRUCell(8)
@@ -91,6 +101,7 @@ def ranks(x):
     [
         (body, "loops"),
         (many_turns, "is above 512"),
+        (many_turns_in_turns, "is above 512"),
         (lambda x: tf.cast(tf.cast(x, tf.float64) * 2.0, tf.float32), "float64"),
         (lambda x: x * tf.reduce_sum(tf.boolean_mask(x, x > 0)), "depends on the data"),
         (lambda x: x * count_unique(x), "depends on the data"),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow.python.framework import function_def_to_graph
 
+from wafer_runtime.compiler.kernels.library import MOST_TURNS
 from wafer_runtime.compiler.lists import Lists
 from wafer_runtime.compiler.loops import WHILES, number_of, turns_of
 from wafer_runtime.compiler.node import Guard, Made, Node, Value
@@ -52,7 +53,8 @@ class _Body(NamedTuple):
 
     prefix: of its nodes' names. call: that opened it, in the model's own graph. start:
     the writes before it, as the bits of a number. values: of its tensors. done: for
-    each operation the writes that have happened when it is done.
+    each operation the writes that have happened when it is done. turns: of the loops
+    around it.
     """
 
     prefix: str
@@ -61,6 +63,7 @@ class _Body(NamedTuple):
     start: int
     values: dict[Any, Value]
     done: dict[tf.Operation, int]
+    turns: int = 1
 
 
 class Flat:
@@ -112,34 +115,47 @@ class Flat:
         before = body.start
         for other in (*(tensor.op for tensor in op.inputs), *op.control_inputs):
             before |= body.done.get(other, 0)
-        inner = body._replace(
-            prefix=f"{body.prefix}{op.name}/", call=body.call or op, start=before
-        )
-        done = before
-        if op not in self._leaves and (graph := self._called(op)):
-            results, done = self._open(graph, inner, inputs)
-        elif op.type in _BRANCHES and op not in self._leaves:
-            results, done = self._open_branches(op, inner, inputs)
-        elif (turns := self._turns(op, inputs)) is not None:
-            results, done = self._open_turns(op, inner, inputs, turns)
-        elif op.type in _WRAPPERS or _hands_on_a_wrapped(op):
-            results = [_of_side(inputs[0], op, body.prefix)]
-        elif op.type == "ZerosLike" and inputs[0].node.kind == _KEPT:
-            results = [_zeros_of_kept(inputs[0], self._maker(op, body))]
-        elif listed := self._lists.results(op, inputs, self._maker(op, body)):
-            results = listed
-        else:
-            node = Node(body.prefix + op.name, op, inputs, body.call or op, body.guards)
-            self.nodes.append(node)
-            results = [Value(node, i) for i in range(len(op.outputs))]
-            number = number_of(op, [self._numbers.get(value) for value in inputs])
-            if number is not None:
-                self._numbers[results[0]] = number
-            done |= self._put_in_order(node, before)
+        opened = op not in self._leaves and self._opened(op, body, inputs, before)
+        results, done = opened or self._node(op, body, inputs, before)
         for tensor, value in zip(op.outputs, results, strict=True):
             body.values[tensor.ref()] = value
         body.done[op] = done
         self._made[op] = self.nodes[first:]
+
+    def _opened(
+        self, op: tf.Operation, body: _Body, inputs: list[Value], before: int
+    ) -> tuple[list[Value], int] | None:
+        """What stands in the place of an operation, and the writes then done.
+
+        None if it stays as it is.
+        """
+        inner = body._replace(
+            prefix=f"{body.prefix}{op.name}/", call=body.call or op, start=before
+        )
+        if graph := self._called(op):
+            return self._open(graph, inner, inputs)
+        if op.type in _BRANCHES:
+            return self._open_branches(op, inner, inputs)
+        if op.type in WHILES:
+            return self._open_turns(op, inner, inputs)
+        if op.type in _WRAPPERS or _hands_on_a_wrapped(op):
+            return [_of_side(inputs[0], op, body.prefix)], before
+        make = self._maker(op, body)
+        if op.type == "ZerosLike" and inputs[0].node.kind == _KEPT:
+            return [_zeros_of_kept(inputs[0], make)], before
+        listed = self._lists.results(op, inputs, make)
+        return (listed, before) if listed else None
+
+    def _node(
+        self, op: tf.Operation, body: _Body, inputs: list[Value], before: int
+    ) -> tuple[list[Value], int]:
+        node = Node(body.prefix + op.name, op, inputs, body.call or op, body.guards)
+        self.nodes.append(node)
+        results = [Value(node, i) for i in range(len(op.outputs))]
+        number = number_of(op, [self._numbers.get(value) for value in inputs])
+        if number is not None:
+            self._numbers[results[0]] = number
+        return results, before | self._put_in_order(node, before)
 
     def _put_in_order(self, node: Node, before: int) -> int:
         """Note which writes a node comes after; the bit of its own, if it is one.
@@ -205,26 +221,26 @@ class Flat:
 
         return make
 
-    def _turns(self, op: tf.Operation, inputs: list[Value]) -> int | None:
-        """How often a loop turns, if it is one, and that is known."""
-        if op.type not in WHILES or op in self._leaves:
-            return None
-        graphs = self._body(op, "cond"), self._body(op, "body")
-        given = [self._numbers.get(value) for value in inputs]
-        return turns_of(*graphs, given, self._called)
-
     def _open_turns(
-        self, op: tf.Operation, inner: _Body, inputs: list[Value], turns: int
-    ) -> tuple[list[Value], int]:
-        graph = self._body(op, "body")
-        numbers = range(turns)
+        self, op: tf.Operation, inner: _Body, inputs: list[Value]
+    ) -> tuple[list[Value], int] | None:
+        """The turns of a loop, one after the other, if it is known how many."""
+        condition, body = self._body(op, "cond"), self._body(op, "body")
+        given = [self._numbers.get(value) for value in inputs]
+        turns = turns_of(condition, body, given, self._called)
+        if turns is None or turns * inner.turns > MOST_TURNS:
+            return None
         # The gradient's first turn is of the last one, and goes by the same number.
-        if re.search(r"_grad(_\d+)?$", op.name):
-            numbers = numbers[::-1]
+        is_gradient = re.search(r"_grad(_\d+)?$", op.name)
         values, done = inputs, inner.start
-        for number in numbers:
-            frame = inner._replace(prefix=f"{inner.prefix}{number}/", start=done)
-            values, done = self._open(graph, frame, values)
+        for turn in range(turns):
+            number = turns - 1 - turn if is_gradient else turn
+            frame = inner._replace(
+                prefix=f"{inner.prefix}{number}/",
+                start=done,
+                turns=turns * inner.turns,
+            )
+            values, done = self._open(body, frame, values)
         return values, done
 
     def _called(self, op: tf.Operation) -> Any:

@@ -34,6 +34,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "Minimum": np.minimum,
     "Mul": np.multiply,
     "NotEqual": np.not_equal,
+    "Range": np.arange,
     "StopGradient": np.asarray,
     "Sub": np.subtract,
 }
