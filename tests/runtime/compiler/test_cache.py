@@ -1,6 +1,5 @@
 """Compilations are found again, never half, and made anew when they are damaged."""
 
-import contextlib
 import errno
 import functools
 import importlib.util
@@ -13,6 +12,7 @@ import time
 import models
 import pytest
 import toy
+from storing import store_and_damage
 from wafer_runtime.compiler.cache import Entry, key_of
 from wafer_runtime.compiler.kernel_graph import KernelGraph
 from wafer_runtime.errors import UsageError
@@ -59,23 +59,11 @@ def test_a_damaged_entry_is_told_and_replaced(entry, caplog, damage):
     assert [p.name for p in entry.path.parent.iterdir()] == [entry.path.name]
 
 
-def store_and_damage(folder, start):
-    """What one of several processes does; what it reads is whole or damaged."""
-    entry = Entry(folder, KEY)
-    start.wait()
-    for turn in range(50):
-        entry.store(FILES)
-        assert entry.load() in (FILES, None)
-        if turn % 5 == 0:
-            with contextlib.suppress(OSError):
-                (entry.path / "a.txt").unlink()
-
-
 def test_processes_that_store_at_once_leave_a_whole_entry(tmp_path):
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(4)
     workers = [
-        context.Process(target=store_and_damage, args=(tmp_path, start))
+        context.Process(target=store_and_damage, args=(tmp_path, start, KEY, FILES))
         for _ in range(4)
     ]
     for worker in workers:
