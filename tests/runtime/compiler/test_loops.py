@@ -77,6 +77,20 @@ def by_arrays(x):
     return tf.reduce_sum(kept.stack(), 0) + kept.gather([2, 0])[1] + given.stack()[1]
 
 
+def until_all_end(x):
+    """Reads behind the last step where it is not taken; one side of a branch runs."""
+    cell = tf1.nn.rnn_cell.BasicRNNCell(WIDTH)
+    steps = tf.TensorArray(tf.float32, LENGTH).unstack(tf.transpose(x, [1, 0, 2]))
+
+    def step(time, output, state, _):
+        ends = tf.fill([models.BATCH], time >= LENGTH)
+        nothing = tf.zeros([models.BATCH, WIDTH])
+        x = tf.cond(tf.reduce_all(ends), lambda: nothing, lambda: steps.read(time))
+        return ends, x, nothing if output is None else state, output, None
+
+    return tf1.nn.raw_rnn(cell, step)[1]
+
+
 def by_autograph(x):
     @tf.function
     def powers(x):
@@ -109,6 +123,7 @@ def to_labels(x):
         by_arrays,
         by_autograph,
         to_labels,
+        until_all_end,
     ],
 )
 def test_what_loops_compute(network):

@@ -179,6 +179,10 @@ class Flat:
         self, op: tf.Operation, inner: _Body, inputs: list[Value]
     ) -> tuple[list[Value], int]:
         condition, *given = inputs
+        if condition in self._numbers:
+            side = "then" if self._numbers[condition] else "else"
+            inner = inner._replace(prefix=f"{inner.prefix}{side}/")
+            return self._open(self._body(op, f"{side}_branch"), inner, given)
         sides, done = [], inner.start
         for side, wanted in (("then", True), ("else", False)):
             body = inner._replace(

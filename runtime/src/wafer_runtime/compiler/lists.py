@@ -111,7 +111,9 @@ class Lists:
             return None
         if op.type == "TensorListGather":
             return [self._stacked([items[n] for n in number], op, make)]
-        return [self._value(items[number], op.outputs[0], make)]
+        # Beyond the end reads only a side of a branch that is not taken.
+        item = items[number] if 0 <= number < len(items) else None
+        return [self._value(item, op.outputs[0], make)]
 
     def _all(self, op: Any, inputs: Any, make: Make) -> list[Value] | None:
         items = self._of.get(inputs[0])

@@ -20,7 +20,10 @@ _FEW = 16
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "Add": np.add,
     "AddV2": np.add,
+    "All": lambda values, axes: np.all(values, tuple(np.atleast_1d(axes))),
+    "Any": lambda values, axes: np.any(values, tuple(np.atleast_1d(axes))),
     "Equal": np.equal,
+    "Fill": np.full,
     "FloorDiv": np.floor_divide,
     "Greater": np.greater,
     "GreaterEqual": np.greater_equal,
