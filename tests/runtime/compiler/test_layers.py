@@ -69,6 +69,16 @@ def test_a_bilinear_enlargement_is_a_product_with_constants(compile_model):
     assert larger.macs == 2 * models.BATCH * 8 * 8 * 2 * 9
 
 
+def test_a_pooling_takes_every_number_of_its_windows(compile_model):
+    def network(x, training):
+        return models.plain(layers.MaxPool2D(3, 2)(x), training)
+
+    mapped = compile_model(models.classifier(network), models.images(4, 9))
+    (pooling,) = mapped.kernels("pooling")
+    # 4 x 4 windows of 3 x 3 numbers in 4 channels; samples have no gradient.
+    assert pooling.operations == models.BATCH * 4 * 4 * 4 * 9
+
+
 def test_a_normalisation_behind_a_pooling_is_a_kernel_of_its_own(compile_model):
     def network(x, training):
         x = layers.AveragePooling2D(2)(layers.Conv2D(4, 3, padding="same")(x))

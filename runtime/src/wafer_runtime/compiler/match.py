@@ -11,6 +11,7 @@ from wafer_runtime.compiler.kernel_graph import Kernel, KernelGraph, Weight
 from wafer_runtime.compiler.kernels import conv, matmul
 from wafer_runtime.compiler.kernels.library import ELEMENTWISE, KernelType, share
 from wafer_runtime.compiler.kernels.optimizers import rule_of
+from wafer_runtime.compiler.kernels.pooling import POOLING, comparisons
 from wafer_runtime.compiler.kernels.scaling import GRADIENT_SCALING
 from wafer_runtime.compiler.ownership import Ownership
 from wafer_runtime.compiler.step import Step
@@ -81,7 +82,7 @@ class _Builder:
             dims=self._dims(kind, instructions),
             passes=self._passes(cluster, instructions),
             macs=sum(_MACS[i.opcode](i) for i in instructions if i.opcode in _MACS),
-            operations=sum(map(_operations, instructions)),
+            operations=sum(_operations(i, kind) for i in instructions),
             weights=tuple(self._weights.get(cluster, ())),
             states=tuple(self._states.get(cluster, ())),
             shared=tuple(self._shared.get(cluster, ())),
@@ -176,7 +177,9 @@ class _Builder:
                 self._rules[owner] = rule
 
 
-def _operations(instruction: Instruction) -> int:
+def _operations(instruction: Instruction, kind: KernelType) -> int:
+    if kind is POOLING and instruction.opcode in POOLING.takes:
+        return comparisons(instruction)
     if instruction.opcode in ELEMENTWISE or instruction.opcode.startswith("rng"):
         return instruction.elements
     if instruction.opcode.startswith(("reduce", "batch-norm")):

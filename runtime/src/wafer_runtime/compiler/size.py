@@ -60,7 +60,7 @@ def spread_of(
     sizes = sizes_of(graph, kernel)
     passes = _passes(sizes, kernel)
     items = math.prod((*sizes.window, sizes.inputs, sizes.outputs))
-    one_pass = sizes.rows * sizes.columns / sizes.stride * items
+    one_pass = sizes.rows * sizes.columns / math.prod(sizes.strides) * items
     item_bytes = min((_ITEM_BYTES.get(dtype, 4) for dtype in kernel.dtypes), default=4)
     # Weights, or the sums of their gradients, are in every group; what is needed once
     # a batch can be anywhere in the kernel.
@@ -73,7 +73,8 @@ def spread_of(
         inputs=sizes.inputs,
         outputs=sizes.outputs,
         window=sizes.window,
-        stride=sizes.stride,
+        reach=sizes.reach,
+        strides=sizes.strides,
         work=kernel.macs / graph.batch_size / (one_pass * sum(passes)),
         passes=passes,
         operations=kernel.operations / graph.batch_size,

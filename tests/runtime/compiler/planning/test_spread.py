@@ -23,7 +23,8 @@ def spread(**given):
         "inputs": 1,
         "outputs": 1,
         "window": (1, 1),
-        "stride": 1,
+        "reach": (1, 1),
+        "strides": (1, 1),
         "work": 1.0,
         "passes": (1.0, 1.0, 1.0),
         "operations": 0.0,
@@ -50,7 +51,8 @@ def test_without_what_was_added_it_is_the_published_convolution(sizes, parts):
         inputs=conv.C,
         outputs=conv.K,
         window=(conv.R, conv.S),
-        stride=2,
+        reach=(conv.R, conv.S),
+        strides=(1, 2),
     )
     execution = Execution(h, w, (c,), (k,))
     published = conv_cost(conv, h, w, c, k)
@@ -70,7 +72,8 @@ kernels = st.builds(
     inputs=SIZES,
     outputs=SIZES,
     window=st.tuples(SIZES, SIZES),
-    stride=st.sampled_from([1, 2, 4]),
+    reach=st.tuples(SIZES, SIZES),
+    strides=st.sampled_from([(1, 1), (1, 2), (2, 2)]),
     work=st.sampled_from([0.0, 1.0, 1.5]),
     passes=PASSES,
     operations=st.floats(0, 500),
@@ -113,6 +116,27 @@ def test_the_narrowest_is_found_for_each_height(kernel, limit_cycles, side):
     roomy = kernel._replace(memory_limit_words=10**9)
     table = roomy.min_widths(limit_cycles, side, kernel.spreads)
     assert table[:, 0].tolist() == least_widths(roomy, limit_cycles, side).tolist()
+
+
+def test_gaps_of_a_dilation_are_kept_too():
+    close = spread(rows=8, columns=8, inputs=2, window=(3, 3), reach=(3, 3))
+    wide = close._replace(reach=(5, 5))
+    half = Execution(2, 1, (1,), (1,))
+    more = wide.cost(half).memory_words - close.cost(half).memory_words
+    # Half of the rows each, and those beyond them that the window meets.
+    assert more == (8 + 4) / 2 * (8 + 4) - (8 + 2) / 2 * (8 + 2)
+    assert wide.cost(half).time_cycles == close.cost(half).time_cycles
+
+
+def test_a_row_of_outputs_is_as_long_as_the_stride_of_columns_leaves_it():
+    rates = rates_of(load_system("wse2"), 2)
+    gradient = spread(rows=8, columns=8, window=(3, 3), rates=rates, passes=(0, 0, 1))
+    whole = Execution(1, 1, (1,), (1,))
+    # Dot products along 4 rows of 8 outputs, or along 8 rows of 4, two in a cycle.
+    lengths = {(2, 1): 4 * 4, (1, 2): 8 * 2}
+    for strides, cycles in lengths.items():
+        given = gradient._replace(strides=strides)
+        assert given.compute_cycles(whole) == 9 * (1 + cycles)
 
 
 def test_a_layer_waits_for_its_inputs():

@@ -57,16 +57,18 @@ def _sizes(conv: Instruction, batch: int) -> dict[str, int]:
 
 def _spread(dims: Mapping[str, int]) -> Sizes:
     """By the published parameters; a group of channels has inputs of its own."""
+    high, wide = (1 + (dims[n] - 1) * dims["dilation"] for n in "RS")
     return Sizes(
         rows=dims["H"],
         columns=dims["W"],
         inputs=dims["C"] // dims["groups"],
         outputs=dims["K"],
         window=(dims["R"], dims["S"]),
-        stride=dims["T"] * dims["U"],
+        reach=(high, wide),
+        strides=(dims["T"], dims["U"]),
         products=True,
         stored=True,
-        latency=min(1.0, dims["R"] / dims["H"]),
+        latency=min(1.0, high / dims["H"]),
     )
 
 

@@ -47,7 +47,8 @@ class Sizes(NamedTuple):
     inputs: int = 1
     outputs: int = 1
     window: tuple[int, int] = (1, 1)
-    stride: int = 1
+    reach: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
     products: bool = False
     bilinear: bool = False
     stored: bool = False

@@ -16,6 +16,12 @@ def _sizes(pool: Instruction, batch: int) -> dict[str, int]:
     }
 
 
+def comparisons(pool: Instruction) -> int:
+    """Or additions: one for each number of each window, forward or back."""
+    given = pool.operands[1] if pool.opcode == "select-and-scatter" else pool
+    return given.elements * math.prod(d.size for d in pool.proto.window.dimensions)
+
+
 POOLING = KernelType(
     name="pooling",
     summary="The greatest or the mean of each window, in one or two dimensions. "

@@ -67,8 +67,9 @@ class Spread(NamedTuple):
     """A kernel's sizes and work for one sample: a `placing.Shapes`.
 
     rows, columns: of positions, split into h and w. inputs, outputs: split into c and
-    k. window: rows and columns of a convolution's weights. stride: positions of inputs
-    for one of outputs. work: products, in units of the sizes' (1; 0 for a kernel
+    k. window: rows and columns of a convolution's weights. reach: of the positions that
+    these meet, with the gaps of a dilation. strides: rows and columns of inputs for one
+    of outputs. work: products, in units of the sizes' (1; 0 for a kernel
     without any). passes: forward, gradient of inputs and of weights; 1 where there is
     such a pass. operations: other arithmetic results. transfer_bytes: that pass the
     ports on the busiest side. weight_transfer_bytes: that pass once a batch, a sample's
@@ -83,7 +84,8 @@ class Spread(NamedTuple):
     inputs: float
     outputs: float
     window: tuple[float, float]
-    stride: float
+    reach: tuple[float, float]
+    strides: tuple[float, float]
     work: float
     passes: tuple[float, float, float]
     operations: float
@@ -182,7 +184,7 @@ def _products(
     s: Any, positions: float, across: float, inputs: float, outputs: float
 ) -> float:
     """Cycles of the slowest pass, for so many positions in a PE, `across` in a row."""
-    p = positions / s.stride
+    p = positions / (s.strides[0] * s.strides[1])
     dot, update, _, issue, _ = s.rates
     taps = s.window[0] * s.window[1]
     rows = p * taps * inputs * (issue + math.ceil(outputs / update))
@@ -197,11 +199,11 @@ def _products(
         sums = p * s.window[0] * outputs * (issue + row)
         slowest = max(slowest, min(dots, sums))
     if s.passes[2]:
-        if taps == 1 and s.stride == 1:
+        if taps == 1 and s.strides == (1, 1):
             blocks = p / _BLOCK if p > _BLOCK else 1
             dots = blocks * (issue + math.ceil(p / blocks / dot))
         else:  # A vector goes along a row of outputs.
-            line = across / math.sqrt(s.stride)
+            line = across / s.strides[1]
             dots = issue + p / line * math.ceil(line / dot)
         dots *= taps * inputs * outputs
         slowest = max(slowest, min(dots, rows))
@@ -236,11 +238,12 @@ def _cycles(s: Any, h: int, w: int, c: int, k: int) -> float:
 @jit
 def _memory(s: Any, h: int, w: int, c: int, k: int) -> float:
     """As published, in shares that need not be whole."""
-    r, t = s.window
-    weights = s.inputs / c * s.outputs / k * r * t * s.weight_words
+    taps = s.window[0] * s.window[1]
+    weights = s.inputs / c * s.outputs / k * taps * s.weight_words
     weights *= max(1.0, s.weight_rows / h)
-    positions = (s.columns + t - 1) / w * (s.rows + r - 1) / h
-    if r * t == 1:
+    high, wide = s.reach
+    positions = (s.columns + wide - 1) / w * (s.rows + high - 1) / h
+    if taps == 1:
         positions = min(positions, _BLOCK)
     sums = positions * s.outputs / k
     return weights + sums + s.held_words / (h * w * c * k * _copies(s))
