@@ -23,7 +23,7 @@ def program_cycles(tile, number, system, dtype):
 
 def cost_cycles(number, system, dtype, rows, columns, **sizes):
     item_bytes = 2 if dtype == "float16" else 4
-    plain = {"window": (1, 1), "stride": 1, "work": 1.0, "operations": 0.0}
+    plain = {"window": (1, 1), "strides": (1, 1), "work": 1.0, "operations": 0.0}
     spread = Spread(
         rows=rows,
         columns=columns,
@@ -31,6 +31,7 @@ def cost_cycles(number, system, dtype, rows, columns, **sizes):
         sum_rows=1.0,
         weight_words=1.0,
         weight_rows=1,
+        reach=(1, 1),
         transfer_bytes=0,
         weight_transfer_bytes=0,
         held_words=0.0,
@@ -59,7 +60,7 @@ def test_a_block_of_positions_through_a_dense_layer(
     *[st.integers(1, 9)] * 3,
     st.integers(1, 10),
     st.tuples(*[st.integers(1, 3)] * 2),
-    st.sampled_from([(1, 1), (2, 2)]),
+    st.sampled_from([(1, 1), (2, 2), (1, 2), (2, 1)]),
     *(PASSES, NAMES, DTYPES),
 )
 def test_a_convolution(
@@ -82,7 +83,7 @@ def test_a_convolution(
         inputs=channels,
         outputs=filters,
         window=kernel,
-        stride=strides[0] * strides[1],
+        strides=strides,
     )
     assert program_cycles(tile, number, system, dtype) == pytest.approx(cost, abs=1)
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wafer_runtime.compiler.kernels.cost import UNBOUNDED, Conv, Execution, conv_cost
 from wafer_runtime.compiler.kernels.spread import Rates, Spread, rates_of
@@ -101,6 +101,10 @@ def least_widths(kernel, limit_cycles, side):
 
 @settings(deadline=None)
 @given(kernels, st.integers(1, 400), st.integers(1, 24))
+# Three rows of PEs for four of positions are no better than two.
+@example(spread(rows=4, columns=2, work=0.0, passes=(1.0, 0.0, 0.0), transfer_bytes=5,
+                weight_transfer_bytes=10, sum_rows=0.0,
+                rates=rates_of(load_system("wse2"), 2)), 3, 3)  # fmt: skip
 def test_the_narrowest_is_found_for_each_height(kernel, limit_cycles, side):
     table = kernel.min_widths(limit_cycles, side, kernel.spreads)
     for height, (width, h, w, c, k) in enumerate(table.tolist()):

@@ -223,9 +223,9 @@ def _compute(s: Any, h: int, w: int, c: int, k: int) -> float:
 
 @jit
 def _transfer(s: Any, h: int, w: int, c: int) -> float:
-    share = math.ceil(s.rows / h) / s.rows * math.ceil(s.columns / w) / s.columns
     # Groups that are side by side have the rows of PEs in common.
-    share = max(share, 1 / (h * (c + s.sum_rows)))
+    share = max(math.ceil(s.columns / w) / s.columns, 1 / (c + s.sum_rows))
+    share *= math.ceil(s.rows / h) / s.rows
     weights = s.weight_transfer_bytes * math.ceil(s.inputs / c) / s.inputs
     return math.ceil((s.transfer_bytes * share + weights) / s.rates.link_bytes)
 
