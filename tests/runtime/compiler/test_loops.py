@@ -151,3 +151,19 @@ def test_a_recurrent_layer_has_the_kernels_of_its_steps(compile_model):
     }
     assert {k.optimizer for k in steps if k.weights} == {"Adam"}
     assert all("test_loops.py:" in line for k in steps for line in k.lines)
+
+
+def test_a_turn_of_many_operations_is_looked_at_once(compile_model):
+    """Not once for each way that leads to one, of which there are 2^600 here."""
+
+    def doubled(i, x):
+        for _ in range(600):
+            x = x + x
+        return i + 1, x
+
+    def network(x, training):
+        x = tf.while_loop(lambda i, _: i < 2, doubled, [0, x])[1]
+        return models.plain(x, training)
+
+    mapped = compile_model(models.classifier(network), models.images(1, 4), "eval")
+    check_graph(mapped)

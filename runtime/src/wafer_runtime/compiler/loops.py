@@ -5,7 +5,7 @@ constants alone, the turns can be counted without the rest of the loop, and its 
 stands that many times in line.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,53 @@ import tensorflow as tf
 from wafer_runtime.compiler.kernels.library import MOST_TURNS
 
 WHILES = ("While", "StatelessWhile")
-# A counter, a length, a shape; not a table of weights.
-_FEW = 16
+# Counters, lengths, and for each sample whether it has ended; no tables of weights.
+_MOST_NUMBERS = 4096
 
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
+
+def number_of(op: tf.Operation, given: Sequence[Any]) -> Any:
+    """What a small operation gives for numbers that are known; else None."""
+    compute = _RULES.get(op.type)
+    if compute is None or any(number is None for number in given):
+        return None
+    if (op.outputs[0].shape.num_elements() or 0) > _MOST_NUMBERS:
+        return None
+    with np.errstate(all="ignore"):
+        return compute(op, *given)
+
+
+def _constant(op: tf.Operation) -> Any:
+    return tf.get_static_value(op.outputs[0])
+
+
+def _element(op: tf.Operation, values: Any, begin: Any, *_: Any) -> Any:
+    """x[i], such as a number of a shape."""
+    is_one = np.ndim(values) == 1 and op.get_attr("shrink_axis_mask") == 1
+    return values[begin[0]] if is_one else None
+
+
+def _along(compute: Callable[..., Any]) -> Callable[..., Any]:
+    def reduced(op: tf.Operation, values: Any, axes: Any) -> Any:
+        keep = op.get_attr("keep_dims")
+        return compute(values, tuple(np.atleast_1d(axes)), keepdims=keep)
+
+    return reduced
+
+
+def _of_numpy(compute: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _, *given: compute(*given)
+
+
+# For each type of operation: `rule(op, *numbers)`.
+_RULES: dict[str, Callable[..., Any]] = {
+    "All": _along(np.all),
+    "Any": _along(np.any),
+    "Const": _constant,
+    "StridedSlice": _element,
+}
+_NUMPY: dict[str, Callable[..., Any]] = {
     "Add": np.add,
     "AddV2": np.add,
-    "All": lambda values, axes: np.all(values, tuple(np.atleast_1d(axes))),
-    "Any": lambda values, axes: np.any(values, tuple(np.atleast_1d(axes))),
     "Equal": np.equal,
     "Fill": np.full,
     "FloorDiv": np.floor_divide,
@@ -41,21 +80,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "StopGradient": np.asarray,
     "Sub": np.subtract,
 }
-
-
-def number_of(op: tf.Operation, given: Sequence[Any]) -> Any:
-    """What a small operation gives for numbers that are known; else None."""
-    if op.type == "Const":
-        few = (op.outputs[0].shape.num_elements() or 0) <= _FEW
-        return tf.get_static_value(op.outputs[0]) if few else None
-    if any(number is None for number in given):
-        return None
-    if op.type == "StridedSlice" and np.ndim(given[0]) == 1:
-        value, begin, _, _ = given
-        return value[begin[0]] if op.get_attr("shrink_axis_mask") == 1 else None
-    compute = _ARITHMETIC.get(op.type)
-    return None if compute is None else compute(*given)
-
+_RULES |= {kind: _of_numpy(compute) for kind, compute in _NUMPY.items()}
 
 # The graph of the function that an operation calls, or None.
 Called = Callable[[tf.Operation], Any]
@@ -82,17 +107,11 @@ def turns_of(
 def _numbers(graph: Any, given: Sequence[Any], called: Called) -> list[Any]:
     """The outputs of a function's graph, as far as they are known."""
     known = {t.ref(): value for t, value in zip(graph.inputs, given, strict=True)}
-    return [_number(tensor, known, called) for tensor in graph.outputs]
-
-
-def _number(tensor: tf.Tensor, known: Mapping[Any, Any], called: Called) -> Any:
-    if tensor.ref() in known:
-        return known[tensor.ref()]
-    op = tensor.op
-    graph = called(op)
-    if graph is None and op.type not in _ARITHMETIC:
-        return number_of(op, [None] * len(op.inputs))
-    given = [_number(t, known, called) for t in op.inputs]
-    if graph is None:
-        return number_of(op, given)
-    return _numbers(graph, given, called)[tensor.value_index]
+    for op in graph.get_operations():
+        taken = [known.get(t.ref()) for t in op.inputs]
+        if op.type in _RULES:
+            known[op.outputs[0].ref()] = number_of(op, taken)
+        elif inner := called(op):
+            results = _numbers(inner, taken, called)
+            known |= {t.ref(): n for t, n in zip(op.outputs, results, strict=True)}
+    return [known.get(tensor.ref()) for tensor in graph.outputs]
