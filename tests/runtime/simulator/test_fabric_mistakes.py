@@ -200,6 +200,21 @@ def test_wavelets_that_nobody_takes():
     fails(layout, "deadlock", "input queue holds 1 of 4", error=DeadlockError)
 
 
+def test_a_switch_that_nobody_moves():
+    layout = Layout(3, 1)
+    x, y = layout.array("x", 2), layout.array("y", 4)
+    layout.route(0, "R->W", x=2)
+    layout.route(0, "R->W", "E->W", x=1)
+    layout.route(0, "E->R", x=0)
+    layout.place(sender(0, x), x=slice(1, 3))
+    layout.place(receiver(0, y), x=0)
+    fails(
+        layout, "deadlock", "PE (1, 0): router holds 2 of 2 wavelets of color 0 from "
+        "the east, which its switch does not take in position 0", "2 of 4 elements",
+        error=DeadlockError,
+    )  # fmt: skip
+
+
 def test_a_task_that_stays_blocked():
     layout = Layout(1, 1)
     program = Program("blocked")

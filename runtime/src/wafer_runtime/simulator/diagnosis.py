@@ -72,7 +72,7 @@ def of_waits(layout: Layout, machine: Machine) -> str:
         waits.append(f"PE {_at(layout, int(p))}: activated, but did not run: {names}")
     queues = np.flatnonzero(machine.queues["count"])
     total += queues.size
-    waits += [_queue(layout, machine.queues[q]) for q in queues[:_MOST_TOLD]]
+    waits += [_queue(layout, machine, machine.queues[q]) for q in queues[:_MOST_TOLD]]
     if not waits:
         return ""
     more = f"\n  and {total - len(waits)} more" if total > len(waits) else ""
@@ -133,9 +133,16 @@ def _thread(layout: Layout, machine: Machine, p: int, slot: int) -> str:
     return f"PE {_at(layout, p)}: {what}, {done}, waits for {' and '.join(waits)}"
 
 
-def _queue(layout: Layout, queue: Any) -> str:
-    """What a queue holds."""
+def _queue(layout: Layout, machine: Machine, queue: Any) -> str:
+    """What a queue holds, and whether a switch keeps it there."""
     side = "input queue" if queue["route"] == state.NONE else "router"
     port = _NAMES[PORTS[queue["port"]]]
     held = f"{queue['count']} of {queue['capacity']} wavelets of color {queue['color']}"
-    return f"PE {_at(layout, int(queue['pe']))}: {side} holds {held} from the {port}"
+    told = f"PE {_at(layout, int(queue['pe']))}: {side} holds {held} from the {port}"
+    if queue["route"] == state.NONE:
+        return told
+    route = machine.routes[queue["route"]]
+    position = int(route["position"])
+    if route["rx"][position] >> queue["port"] & 1:
+        return told
+    return f"{told}, which its switch does not take in position {position}"
