@@ -1,5 +1,7 @@
 """What the driver gives to old code only: estimators, receivers and hooks."""
 
+import abc
+
 import pytest
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
@@ -93,7 +95,7 @@ def test_an_export_of_nothing_and_of_a_name_that_is_there_twice_are_refused(tmp_
 
 
 def test_the_vendors_estimator_is_a_tf_estimator_too(tmp_path):
-    class Own(Estimator):
+    class Own(Estimator, abc.ABC):
         pass
 
     vendors = toy.estimator(tmp_path, {})

@@ -1,5 +1,6 @@
 """The forms of `tf.estimator` that the driver itself has no use for."""
 
+import abc
 import inspect
 import os
 from collections.abc import Callable, Mapping
@@ -18,12 +19,13 @@ from wafer_runtime.estimator.contract import argument_names
 LOSS_METRIC_KEY = "loss"
 
 
-class _AnyDriver(type):
+class _AnyDriver(abc.ABCMeta):
     """The vendor's estimator was a `tf.estimator.Estimator`, and code asks for that."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        asked = CerebrasEstimator if cls is Estimator else cls
-        return type.__instancecheck__(asked, instance)
+        if cls is Estimator:
+            return isinstance(instance, CerebrasEstimator)
+        return super().__instancecheck__(instance)
 
 
 class Estimator(CerebrasEstimator, metaclass=_AnyDriver):

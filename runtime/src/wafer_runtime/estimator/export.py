@@ -16,7 +16,7 @@ from wafer_runtime.estimator.calls import Inputs, UserFn
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys
 
-# In the order in which their variables are looked for: TRAIN has all of them.
+# The first that is exported gives the variables: TRAIN's graph has all of them.
 _MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
 
 PredictOutput = export_output.PredictOutput
@@ -85,9 +85,7 @@ def export_saved_model(
     assets_extra: Mapping[str, str],
     as_text: bool,
 ) -> str:
-    """Save the graph of each mode in `receiver_fns`, on its receiver's features, and
-    the weights of the first: TRAIN's graph has all of them.
-    """
+    """Save the graphs of the modes in `receiver_fns`, on their receivers' features."""
     if not receiver_fns or not receiver_fns.keys() <= set(_MODES):
         raise UsageError(
             f"modes to export are {list(receiver_fns)}; wanted some of {_MODES}"
