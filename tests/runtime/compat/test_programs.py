@@ -184,7 +184,7 @@ def test_a_loss_scale_as_it_was(wafer_exec):
     assert "multiplier=3" in done.stderr
 
 
-def test_keras_metrics_evaluate_as_they_did(wafer_exec):
+def test_keras_metrics_and_optimizers_are_as_they_were(wafer_exec):
     done = wafer_exec(
         """
         import numpy as np
@@ -198,11 +198,12 @@ def test_keras_metrics_evaluate_as_they_did(wafer_exec):
             error = tf.keras.metrics.MeanAbsoluteError()
             error.update_state(labels, predictions)
             loss = tf.reduce_mean((labels - predictions) ** 2)
-            optimizer = tf.compat.v1.train.GradientDescentOptimizer(0.0)
-            train_op = optimizer.minimize(
-                loss, tf.compat.v1.train.get_or_create_global_step())
+            assert tf.optimizers.SGD is tf.keras.optimizers.SGD
+            optimizer = tf.keras.optimizers.SGD(0.0)
+            optimizer.iterations = tf.compat.v1.train.get_or_create_global_step()
+            train_op = optimizer.get_updates(loss, [w])
             return tf.estimator.EstimatorSpec(
-                mode, predictions, loss, train_op, {"error": error})
+                mode, predictions, loss, tf.group(train_op), {"error": error})
 
         def input_fn():
             return tf.data.Dataset.from_tensor_slices((x, 3 * x)).batch(16)

@@ -5,8 +5,9 @@ exists and has lost names. Names are separated by spaces; `old=new` is one that 
 called `new` where it leads. These are resolved when they are asked for, and not before.
 
 A row of `ASSIGNABLE` is a class whose attributes could be set, one of `WITHOUT_GROUPS`
-has layers that got an argument before others, and one of `REPLACED` names what
-TensorFlow keeps a copy of, for itself, that does not go with tf.keras any more.
+has layers that got an argument before others, and one of `REPLACED` names what there is
+still, but made anew, or a copy that TensorFlow keeps for itself, which does not go with
+tf.keras any more.
 """
 
 from typing import NamedTuple
@@ -277,7 +278,14 @@ WITHOUT_GROUPS = [
     ),
 ]
 
+_OPTIMIZERS = {
+    "tensorflow.keras.optimizers.legacy": "Adadelta Adagrad Adam Adamax Ftrl Nadam "
+    "Optimizer RMSprop SGD"
+}
+
 REPLACED = [
+    Row("tensorflow.keras.optimizers", "TensorFlow 2.11", _OPTIMIZERS),
+    Row("tensorflow.optimizers", "TensorFlow 2.11", _OPTIMIZERS),
     Row(
         "tensorflow.python.keras.layers",
         "TensorFlow 2.6",
