@@ -202,8 +202,12 @@ def _best_spreads(variants: Variants, starts: list[_Plan]) -> list[Any]:
 
 
 def _does_not_fit(task: Task, iterations: int, seed: int) -> MappingError:
+    side = max(task.width, task.height)
+    slowest = max(kernel.shapes.slowest_cycles for kernel in task.kernels)
+    areas = sum(least_area(kernel.shapes, slowest, side) for kernel in task.kernels)
     return MappingError(
         f"no placement was found on the fabric of {task.width} x {task.height} PEs in "
-        f"{iterations} iterations (seed {seed}), though the areas of the kernels fit. "
-        "Try more seconds, another seed, or a larger fabric"
+        f"{iterations} iterations (seed {seed}): the kernels fit, but fill "
+        f"{areas / (task.width * task.height):.1%} of it at least. "
+        "Try more seconds, another seed, a smaller model, or a larger fabric"
     )
