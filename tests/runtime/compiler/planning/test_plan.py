@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wafer_runtime.compiler import planning
 from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph, Weight
 from wafer_runtime.compiler.placing.search import placements
-from wafer_runtime.compiler.plan import Plan, Search
+from wafer_runtime.compiler.plan import Link, Plan, Search
 from wafer_runtime.compiler.planning import make_plan
 from wafer_runtime.compiler.route import ports, route
 from wafer_runtime.compiler.size import in_flight
@@ -281,6 +281,38 @@ def test_it_says_how_long_was_searched_and_why_no_longer(caplog, search, why):
     assert re.fullmatch(rf"\d+\.\d s, {why}", found.search_ended)
     told = f"Placed in {found.iterations} iterations ({found.search_ended})"
     assert told in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("found", "taken"),
+    [
+        ((1,), 1),  # no slower than the kernels: others are not tried
+        ((None, 10**6, 1), 1),
+        ((10**6, 10**5, 10**7), 10**5),
+        ((None, None, None), None),
+    ],
+)
+def test_of_a_few_placements_the_one_is_taken_that_no_link_slows_down(
+    monkeypatch, found, taken
+):
+    links = iter(found)
+
+    def routed(graph, kernels, system):
+        if (wavelets := next(links)) is None:
+            raise MappingError("all colors are in use")
+        return (), Link(0, 0, "E", wavelets)
+
+    def three(*task, **more):
+        return placements(*task, **more)[:1] * 3
+
+    monkeypatch.setattr(planning, "placements", three)
+    monkeypatch.setattr(planning, "route", routed)
+    if taken is None:
+        with pytest.raises(MappingError, match="all colors"):
+            make_plan(chain(6), WSE2, QUICK, stage)
+    else:
+        assert make_plan(chain(6), WSE2, QUICK, stage).link_cycles == taken
+    assert list(links) == []
 
 
 def test_an_evaluation_needs_no_copies_for_gradients():
