@@ -97,6 +97,22 @@ def test_less_memory_needs_other_executions():
     check(tight)
 
 
+def test_a_search_goes_on_until_something_fits():
+    rng = random.Random(7)
+    kernels = tuple(
+        conv_kernel(
+            f"k{i}",
+            Conv(1, 1, 1, 1, rng.randint(20, 60), rng.randint(20, 60)),
+            rng.randint(15, 40),
+        )
+        for i in range(14)
+    )
+    tight = Task(kernels, (), 56, 60)
+    with pytest.raises(MappingError, match="in 1 iterations"):
+        place(tight, iterations=1)
+    assert place(tight, seconds=0.001).iterations > 1
+
+
 def test_time_is_kept():
     started = time.monotonic()
     place(chain(40, width=600, height=600), seconds=3)

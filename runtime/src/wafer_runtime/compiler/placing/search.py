@@ -20,6 +20,7 @@ from wafer_runtime.errors import MappingError
 
 _POPULATION = 8  # not the number of cores: the result must not depend on it
 _REPLACED = 2
+_TRIED = 8  # iterations at least, whatever time they take, while nothing fits
 _COARSE_LEVELS, _LEVELS = 32, 96
 _MOST_ROWS = 8
 _CHOICES = 5  # of (h, w) that all kernels share, beside any
@@ -61,10 +62,11 @@ def placements(
     """Place the kernels of a task: the best placements that were found, best first.
 
     iterations: how many to do, whatever time they take; without it, those that end
-    within `seconds`, and at least one. The result depends on the task, the seed and the
-    number of iterations only. progress: is told the iterations done and the objective,
-    infinite while nothing fits. patience: end after so many iterations that
-    found nothing better. Raises MappingError if the kernels do not fit.
+    within `seconds`, at least one, and more while nothing fits. The result depends on
+    the task, the seed and the number of iterations only. progress: is told the
+    iterations done and the objective, infinite while nothing fits. patience: end after
+    so many iterations that found nothing better. Raises MappingError if the kernels do
+    not fit.
     """
     bound = area_bound(task)
     _load(task, bound)
@@ -77,7 +79,9 @@ def placements(
             return "all that were asked for" if done >= iterations else ""
         if stale == patience:
             return f"the last {stale} found nothing better"
-        return "time is up" if time.monotonic() - began + last > seconds else ""
+        is_late = time.monotonic() - began + last > seconds
+        fits = search.best.excess == 0
+        return "time is up" if is_late and (fits or done >= _TRIED) else ""
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         while not ended:
