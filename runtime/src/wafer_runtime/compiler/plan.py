@@ -179,7 +179,7 @@ class Plan:
         """Samples of a batch that one replica has."""
         return -(-self.batch_size // self.replicas)
 
-    def samples_per_s(self, cycles: int) -> float:
+    def samples_per_s(self, cycles: float) -> float:
         """Of all replicas, each with a sample in so many cycles."""
         return self.replicas * self.clock_hz / cycles if cycles else math.inf
 

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 from wafer_runtime.compiler import placing
 from wafer_runtime.compiler.kernel_graph import HOST, KernelGraph
@@ -15,6 +16,7 @@ from wafer_runtime.compiler.plan import PlacedKernel, Plan, Search
 from wafer_runtime.compiler.route import route
 from wafer_runtime.compiler.size import gradient_sum_bytes, size, sizes_of
 from wafer_runtime.errors import MappingError
+from wafer_runtime.simulator.pipeline import cycles_in_batches
 from wafer_runtime.system import System
 
 log = logging.getLogger("wafer_runtime")
@@ -124,20 +126,66 @@ def _replicated(
     All are searched for with the iterations of `plan`, so that these give it again.
     """
     search = dataclasses.replace(search, iterations=plan.iterations)
-    for count in _replica_counts(task, plan):
-        shared = _once_a_batch(graph, count)
-        strip = _strip(shared, system, task.height // count, count)
+    for strip in _strips(graph, system, task.height, plan):
+        count = strip.replicas
         try:
-            found = _fastest(shared, system, _placements(strip, search), count)
+            found = _fastest(
+                strip.graph, system, _placements(strip.task, search), count
+            )
         except MappingError as error:
             log.info("%d replicas: %s", count, str(error).splitlines()[0])
             continue
-        return max(found, plan, key=lambda p: p.samples_per_s(p.delta_t_cycles))
+        best = max(found, plan, key=_rate)
+        log.info(
+            "%d replicas: delta_t %d cycles, %.0f samples/s in batches, one alone "
+            "%.0f: taking %d",
+            *(count, found.delta_t_cycles, _rate(found), _rate(plan), best.replicas),
+        )
+        return best
     return plan
 
 
-def _strip(graph: KernelGraph, system: System, height: int, count: int) -> placing.Task:
-    """The task of placing a replica: its sums of gradients go to the next one, and all
+def _rate(plan: Plan) -> float:
+    """Samples/s of all replicas, with the drain between batches."""
+    return plan.samples_per_s(cycles_in_batches(plan))
+
+
+class _Strip(NamedTuple):
+    """One of so many replicas, and the task of placing it."""
+
+    replicas: int
+    graph: KernelGraph
+    task: placing.Task
+
+
+def _strips(
+    graph: KernelGraph, system: System, height: int, plan: Plan
+) -> list[_Strip]:
+    """Replicas of so many that their rows fit, first those that give most samples by
+    their areas.
+
+    In training their number divides a batch, whose samples they share; the drain after
+    it lasts as long as that of `plan`, or longer as their kernels are slower.
+    """
+    batch = plan.batch_size if plan.mode == "train" else 0
+    drain = cycles_in_batches(plan) - plan.delta_t_cycles
+    counts = {height // n: n for n in range(2, height + 1) if batch % n == 0}
+    found: dict[int, _Strip] = {}
+    each: dict[int, float] = {}
+    for rows, count in counts.items():
+        strip = _strip(_once_a_batch(graph, count), system, rows, count)
+        try:
+            cycles = area_bound(strip.task)
+        except MappingError:
+            break
+        slower = max(1.0, cycles / plan.delta_t_cycles)
+        found[count] = strip
+        each[count] = drain * slower + max(cycles / count, plan.host_cycles)
+    return [found[count] for count in sorted(found, key=lambda n: each[n])]
+
+
+def _strip(graph: KernelGraph, system: System, height: int, count: int) -> _Strip:
+    """A replica to be placed: its sums of gradients go to the next one, and all
     replicas' sums come back, each way on links of their own. Each replica updates a
     share of the weights and sends these on instead of the sums, which are as many
     bytes: so a sample's share of the updates is that of one copy.
@@ -152,7 +200,8 @@ def _strip(graph: KernelGraph, system: System, height: int, count: int) -> placi
             weight_transfer_bytes=shapes.weight_transfer_bytes + sums
         )
         kernels.append(dataclasses.replace(placed, shapes=shapes))
-    return dataclasses.replace(task, kernels=tuple(kernels), height=height)
+    task = dataclasses.replace(task, kernels=tuple(kernels), height=height)
+    return _Strip(count, graph, task)
 
 
 def _once_a_batch(graph: KernelGraph, count: int) -> KernelGraph:
@@ -168,28 +217,6 @@ def _once_a_batch(graph: KernelGraph, count: int) -> KernelGraph:
         for edge in graph.edges
     )
     return dataclasses.replace(graph, edges=tuple(edges))
-
-
-def _replica_counts(task: placing.Task, plan: Plan) -> list[int]:
-    """Numbers of copies, first those that give most samples by their areas.
-
-    In training they divide a batch, whose samples they share.
-    """
-    batch = plan.batch_size if plan.mode == "train" else 0
-    heights: dict[int, int] = {}
-    for count in range(2, task.height + 1):
-        if batch % count == 0:
-            heights[task.height // count] = count
-    rates: dict[int, float] = {}
-    for height, count in heights.items():
-        try:
-            cycles = area_bound(dataclasses.replace(task, height=height))
-        except MappingError:
-            break
-        rates[count] = count / max(cycles, plan.host_cycles * count)
-        if plan.host_cycles * count >= cycles:
-            break
-    return sorted(rates, key=lambda count: -rates[count])
 
 
 def _placed(

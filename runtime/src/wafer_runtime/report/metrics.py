@@ -63,11 +63,13 @@ def _lines(plan: Plan, samples: int | None) -> Iterable[tuple[str, str]]:
     yield "system", f"{plan.system}, {plan.clock_hz / 1e6:,.0f} MHz"
     yield "mode", plan.mode
     yield "fabric utilization", f"{share(plan)} ({plan.pes:,} PEs)"
+    if plan.replicas > 1:
+        yield "replicas", f"{plan.replicas}, a sample in each every delta_t"
     yield "compute utilization", f"{plan.compute_utilization:.2%} of these PEs' time"
     yield "cycles per sample", f"{cycles / plan.replicas:,.0f} (delta_t {cycles:,})"
     yield "limited by", limit(plan)
     yield "more PEs", use_of_more(plan)
-    steady = f"{plan.samples_per_s(cycles):,.0f}, a sample every delta_t"
+    steady = f"{plan.samples_per_s(cycles):,.0f} in the steady state"
     yield "samples per second", steady
     yield f"in batches of {plan.batch_size:,}", in_batches(plan, rate)
     yield "sample size", f"{size:,} bytes to and from the host"

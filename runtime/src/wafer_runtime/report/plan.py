@@ -56,7 +56,9 @@ def _rate(plan: Plan, cycles: int) -> str:
 def _notes(plan: Plan) -> Iterable[str]:
     fullest = max(plan.kernels, key=lambda kernel: kernel.memory_bytes)
     yield f"System: {plan.system}, {plan.fabric_width} x {plan.fabric_height} PEs"
-    yield f"delta_t: {plan.delta_t_cycles:,} cycles a sample, set by {limit(plan)}"
+    where = f" of each of {plan.replicas} replicas" if plan.replicas > 1 else ""
+    cycles = f"{plan.delta_t_cycles:,} cycles a sample{where}"
+    yield f"delta_t: {cycles}, set by {limit(plan)}"
     yield f"More PEs: {use_of_more(plan)}"
     batches = in_batches(plan, rate_in_batches(plan))
     yield f"In batches of {plan.batch_size:,}: {batches}"
@@ -80,7 +82,7 @@ def rate_in_batches(plan: Plan) -> float:
     # Here, as it loads numba, which takes time and memory.
     from wafer_runtime.simulator.pipeline import cycles_in_batches
 
-    return plan.replicas * plan.clock_hz / cycles_in_batches(plan)
+    return plan.samples_per_s(cycles_in_batches(plan))
 
 
 def in_batches(plan: Plan, samples_per_s: float) -> str:

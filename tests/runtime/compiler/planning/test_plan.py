@@ -18,6 +18,7 @@ from wafer_runtime.compiler.planning import make_plan
 from wafer_runtime.compiler.route import ports, route
 from wafer_runtime.compiler.size import in_flight
 from wafer_runtime.errors import MappingError
+from wafer_runtime.simulator.pipeline import cycles_in_batches
 from wafer_runtime.system import load_system
 
 WSE2 = load_system("wse2")
@@ -365,8 +366,24 @@ def gain(graph):
     one = make_plan(graph, WSE2, QUICK, stage)
     search = dataclasses.replace(QUICK, multireplica=True)
     many = make_plan(graph, WSE2, search, stage)
-    rates = [p.samples_per_s(p.delta_t_cycles) for p in (one, many)]
+    rates = [p.samples_per_s(cycles_in_batches(p)) for p in (one, many)]
     return rates[1] / rates[0], many
+
+
+@pytest.mark.parametrize("batch", [8, 16, 64])
+def test_the_drain_between_batches_is_part_of_the_choice(batch, monkeypatch):
+    graph = dataclasses.replace(chain(3), batch_size=batch)
+    chosen, _ = gain(graph)
+    others = []
+    for count in (2, 4, 8, 16):
+        if batch % count == 0:
+            rows = WSE2.program_height // count
+            strip = planning._strip(
+                planning._once_a_batch(graph, count), WSE2, rows, count
+            )
+            monkeypatch.setattr(planning, "_strips", lambda *_, s=strip: [s])
+            others.append(gain(graph)[0])
+    assert chosen > 0.7 * max(others)
 
 
 def test_replicas_fill_the_fabric():
