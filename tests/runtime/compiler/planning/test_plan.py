@@ -15,6 +15,7 @@ from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph,
 from wafer_runtime.compiler.placing.search import placements
 from wafer_runtime.compiler.plan import Link, Plan, Search
 from wafer_runtime.compiler.planning import make_plan
+from wafer_runtime.compiler.replicas import strip
 from wafer_runtime.compiler.route import ports, route
 from wafer_runtime.compiler.size import in_flight
 from wafer_runtime.errors import MappingError
@@ -378,10 +379,8 @@ def test_the_drain_between_batches_is_part_of_the_choice(batch, monkeypatch):
     for count in (2, 4, 8, 16):
         if batch % count == 0:
             rows = WSE2.program_height // count
-            strip = planning._strip(
-                planning._once_a_batch(graph, count), WSE2, rows, count
-            )
-            monkeypatch.setattr(planning, "_strips", lambda *_, s=strip: [s])
+            copy = strip(graph, WSE2, rows, count)
+            monkeypatch.setattr(planning, "strips", lambda *_, c=copy: [c])
             others.append(gain(graph)[0])
     assert chosen > 0.7 * max(others)
 
