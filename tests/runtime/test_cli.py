@@ -192,7 +192,7 @@ def test_the_rate_in_batches_is_that_of_the_simulated_wafer(wafer, compiled):
     run = execute(plan, 100 * plan.batch_size)
     rate = told[f"in batches of {plan.batch_size}"].partition(" samples/s, as")[0]
     assert float(rate.replace(",", "")) == pytest.approx(run.samples_per_s, rel=1e-3)
-    steady = float(told["samples per second"].partition(", a ")[0].replace(",", ""))
+    steady = float(told["samples per second"].partition(" in ")[0].replace(",", ""))
     assert steady == pytest.approx(plan.clock_hz / plan.delta_t_cycles, abs=1)
     assert steady > 1.1 * run.samples_per_s
 
