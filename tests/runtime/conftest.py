@@ -1,5 +1,8 @@
 """A run.py of the toy model."""
 
+import contextlib
+import resource
+
 import pytest
 import toy
 from wafer_runtime import runner
@@ -25,3 +28,19 @@ def run(params, capsys):
         return code, capsys.readouterr().err
 
     return call
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which files cannot grow beyond a number of bytes."""
+
+    @contextlib.contextmanager
+    def limited(size):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited

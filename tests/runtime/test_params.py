@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from wafer_runtime.errors import ParamsError
+from wafer_runtime.errors import ParamsError, UsageError
 from wafer_runtime.params import check_model, load_params, save_params
 from wafer_runtime.schema import Params
 
@@ -210,3 +210,12 @@ def test_what_set_defaults_refuses_is_told_with_the_file(tmp_path):
     table = {"width": (8, lambda value: value == 8, "a width")}
     with pytest.raises(ParamsError, match=r"other\.yaml: model\.width: 'wide' is not"):
         load_params(path, lambda params: check_model(params, table))
+
+
+def test_a_disk_without_room_is_told_by_file_and_nothing_is_left(tmp_path, full_disk):
+    path = tmp_path / "params_train.yaml"
+    with full_disk(100), pytest.raises(UsageError) as caught:
+        save_params({"model": {"text": "x" * 200}}, path)
+    assert f"{path}: cannot be written: " in str(caught.value)
+    assert "Make room there" in str(caught.value)
+    assert not list(tmp_path.iterdir())

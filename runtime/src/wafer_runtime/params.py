@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from wafer_runtime.errors import ParamsError, did_you_mean
+from wafer_runtime.errors import ParamsError, UsageError, did_you_mean
 from wafer_runtime.schema import RIVALS, SCHEDULES, Params
 from wafer_runtime.yaml_files import read_yaml
 
@@ -77,7 +77,7 @@ def check_model(params: Mapping[str, Any], table: ModelTable) -> None:
 
 
 def save_params(params: Mapping[str, Any], path: Path) -> None:
-    """Write `params` as YAML, whole or not at all."""
+    """Write `params` as YAML, whole or not at all. Raises UsageError."""
     try:
         text = yaml.dump(dict(params), Dumper=_Dumper, sort_keys=False)
     except yaml.representer.RepresenterError as error:
@@ -85,10 +85,17 @@ def save_params(params: Mapping[str, Any], path: Path) -> None:
             f"the params hold {error.args[-1]!r}, which YAML cannot: set_defaults "
             "should put only numbers, text, lists and dicts there"
         ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UsageError(
+            f"{path}: cannot be written: {error.strerror}. Make room there, or give "
+            "another folder with --model_dir"
+        ) from None
 
 
 def _without_rivals(

@@ -1,6 +1,5 @@
 """Compilations are found again, never half, and made anew when they are damaged."""
 
-import errno
 import functools
 import importlib.util
 import json
@@ -183,14 +182,16 @@ def test_a_folder_that_cannot_be_is_told_before_compiling(tmp_path, name):
         estimator.validate(toy.input_fn, "train")
 
 
-def test_a_compilation_that_cannot_be_kept_is_told_and_used(
-    tmp_path, caplog, monkeypatch
-):
-    def refuse(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_full_disk_is_told_and_left_as_it_was(tmp_path, full_disk):
+    with full_disk(1000), pytest.raises(UsageError) as caught:
+        Entry(tmp_path, KEY).store({"plan.json": "x" * 2000})
+    assert f"{tmp_path}/cs_{KEY}: the compilation cannot be kept: " in str(caught.value)
+    assert "Make room there" in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
-    monkeypatch.setattr(Entry, "store", refuse)
+
+def test_a_compilation_that_cannot_be_kept_ends_the_run(tmp_path, full_disk):
     estimator = CerebrasEstimator(toy.model_fn, str(tmp_path))
-    found = estimator.validate(toy.input_fn, "train")
-    assert found.graph.kernels
-    assert "cannot be kept: " in caplog.text
+    with full_disk(1000), pytest.raises(UsageError, match="cannot be kept"):
+        estimator.validate(toy.input_fn, "train")
+    assert not list(tmp_path.iterdir())

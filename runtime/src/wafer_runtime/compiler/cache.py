@@ -63,15 +63,25 @@ class Entry:
             return None
 
     def store(self, files: Mapping[str, str]) -> None:
-        """Write the entry, in place of a damaged one; a whole one stays."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
-        partial = self._beside()
-        for name, text in files.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        sums = {name: _checksum(text) for name, text in files.items()}
-        (partial / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+        """Write the entry, in place of a damaged one; a whole one stays.
+
+        Raises UsageError, such as for a full disk, and then leaves nothing.
+        """
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+            self._write(self._beside(), files)
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: the compilation cannot be kept: {error.strerror}. Make "
+                "room there, or give another folder with --model_dir"
+            ) from None
+
+    def _write(self, partial: Path, files: Mapping[str, str]) -> None:
+        sums = {name: _checksum(text) for name, text in files.items()}
+        try:
+            for name, text in {**files, _MANIFEST: json.dumps(sums, indent=1)}.items():
+                (partial / name).write_text(text, encoding="utf-8")
             while not self._moved_in(partial) and self._is_damaged():
                 self._set_aside()
         finally:

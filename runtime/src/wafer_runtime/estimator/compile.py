@@ -185,10 +185,7 @@ def _entry(
             _MAP: svg(plan),
             _MODEL: model,
         }
-    try:
-        entry.store(files)
-    except OSError as error:
-        log.warning("%s cannot be kept: %s", entry.path, error.strerror)
+    entry.store(files)
     kernels = count_text(len(graph.kernels), "kernel")
     log.info("The model maps to %s: %s", kernels, entry.path)
     return _read(entry, files)
