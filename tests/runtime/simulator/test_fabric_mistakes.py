@@ -62,7 +62,10 @@ def test_a_wavelet_for_a_pe_that_does_not_receive_it():
     layout.route(1, "R->E", x=0)
     layout.route(1, "W->R", x=1)
     layout.place(sender(1, x), x=0)
-    fails(layout, "PE (1, 0)", "color 1", "ramp", "program receive")
+    told = "PE (1, 0): a wavelet of color 1 comes up the ramp, but "
+    fails(layout, told + "the PE runs no program that receives")
+    layout.place(receiver(2, x), x=1)
+    fails(layout, told + "the PE's program 'receiver' does not receive")
 
 
 def test_a_full_memory():
@@ -233,6 +236,10 @@ def test_a_task_that_stays_blocked():
     [
         (lambda g, x: g.route(24, "R->E"), "color 24: the routers have 0 to 23"),
         (lambda g, x: g.route(0, "R-E"), "FROM->TO"),
+        (lambda g, x: g.route(0, "R->EE"), "'R->EE': .* each once"),
+        (lambda g, x: g.route(0, "R->X"), "ports of NESWR"),
+        (lambda g, x: g.route(0, "R->"), "FROM->TO"),
+        (lambda g, x: g.route(0, ["R->W", "E->W"]), r"'E->W'\]: .* a switch"),
         (lambda g, x: g.route(0, *["R->E"] * 5), "5 switch positions: 1 to 4"),
         (lambda g, x: g.route(0, "R->E", x=4), "x = 4 reaches outside"),
         (lambda g, x: g.array("y", 2, "float64"), "float64"),
@@ -278,8 +285,8 @@ def test_a_task_that_stays_blocked():
         (lambda g, x: task_of(lambda p, _: [p.on_wavelet(1), p.on_wavelet(1)]),
          "color 1 is used twice"),
         (lambda g, x: task_of(lambda _, t: t.mov(Program("q").register(), x)),
-         r"program 'p', task 'main', step 0: mov: a register of another program: "
-         r"Program\('q'\)"),
+         r"program 'p', task 'main', instruction 0: mov: a register of another "
+         r"program: Program\('q'\)"),
         (lambda g, x: task_of(lambda _, t: t.activate(Program("q").task("far"))),
          "task 'far' of another program"),
         (lambda g, x: Layout(0, 1), "at least 1 x 1"),

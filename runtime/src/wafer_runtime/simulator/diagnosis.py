@@ -6,7 +6,7 @@ import numpy as np
 
 from wafer_runtime.simulator import isa, state
 from wafer_runtime.simulator.layout import Layout
-from wafer_runtime.simulator.machine import PORTS
+from wafer_runtime.simulator.machine import PORTS, RAMP
 from wafer_runtime.simulator.state import Machine
 
 _MOST_TOLD = 8
@@ -20,11 +20,7 @@ def of_fault(layout: Layout, machine: Machine) -> str:
     detail, cycle = int(fault[state.DETAIL]), int(machine.clock[state.CYCLE])
     where = f"cycle {cycle}, PE {_at(layout, p)}"
     if code == state.NO_ROUTE and color != state.NONE:
-        return (
-            f"{where}: a wavelet of color {color} is sent {_NAMES[PORTS[detail]]}, "
-            "where no route leads: route the color there, or let the PE's program "
-            "receive it"
-        )
+        return f"{where}: {_nowhere(layout, machine, p, color, detail)}"
     if code == state.ENDLESS:
         return f"{where}: its tasks run on and on without a vector instruction"
     row = int(fault[state.ROW])
@@ -45,6 +41,23 @@ def of_fault(layout: Layout, machine: Machine) -> str:
     size = int(machine.code[row]["high"][color] - machine.code[row]["low"][color])
     name = _array_name(layout, machine, row, color)
     return f"{instruction} accesses element {detail} of {name}, which has {size}"
+
+
+def _nowhere(layout: Layout, machine: Machine, p: int, color: int, port: int) -> str:
+    """Why a wavelet cannot leave the router of PE p by a port."""
+    if port != RAMP:
+        return (
+            f"a wavelet of color {color} is sent {_NAMES[PORTS[port]]}, where no route "
+            "takes it: lead it on there, or end its route here"
+        )
+    who = "the PE runs no program that receives"
+    if machine.pes[p]["program"] != state.NONE:
+        name = _program(layout, machine, p).name
+        who = f"the PE's program {name!r} does not receive"
+    return (
+        f"a wavelet of color {color} comes up the ramp, but {who} that color: "
+        f"write receive({color}) or on_wavelet({color}), or lead it elsewhere"
+    )
 
 
 def of_loop(layout: Layout, machine: Machine, q: int) -> str:

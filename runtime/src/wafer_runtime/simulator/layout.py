@@ -44,8 +44,9 @@ class Layout:
         """Lead `color` through the routers of a rectangle: `route(red, "W->ER")`.
 
         A position is the ports that wavelets come from and those that each goes to: N,
-        E, S, W and the ramp R. Several positions are those of a switch, in order. A
-        color has one route in a router: another is a FabricError.
+        E, S, W and the ramp R. Several are those of a switch, which `advance=` moves
+        on, up to the last: `route(red, "R->W", "E->W")`. A color has one route in a
+        router: another is a FabricError.
         """
         self._check_color(color)
         limit = self.config.switch_positions
@@ -132,10 +133,15 @@ class Layout:
 
 def _masks(position: str) -> tuple[int, int]:
     """The masks of the ports in "FROM->TO"."""
-    parts = position.split("->")
-    if len(parts) != 2 or not all(parts) or set("".join(parts)) - set(PORTS):
+    parts = position.split("->") if isinstance(position, str) else []
+    if len(parts) != 2 or not all(map(_are_ports, parts)):
         raise FabricError(
-            f'route {position!r}: it is "FROM->TO", ports of {PORTS} on both sides'
+            f'route {position!r}: it is "FROM->TO", ports of {PORTS} on both sides, '
+            'each once; a switch has several: route(0, "R->W", "E->W")'
         )
-    first, second = (sum(1 << PORTS.index(p) for p in set(part)) for part in parts)
+    first, second = (sum(1 << PORTS.index(p) for p in part) for part in parts)
     return first, second
+
+
+def _are_ports(part: str) -> bool:
+    return 0 < len(part) == len(set(part) & set(PORTS))

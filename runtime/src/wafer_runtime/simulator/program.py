@@ -162,7 +162,7 @@ class Task:
 
     def _wrong(self, what: str) -> FabricError:
         place = f"program {self.program.name!r}, task {self.name!r}"
-        return FabricError(f"{place}, step {len(self.rows)}: {what}")
+        return FabricError(f"{place}, instruction {len(self.rows)}: {what}")
 
 
 class Program:
@@ -188,7 +188,8 @@ class Program:
         return made
 
     def on_wavelet(self, color: int, name: str = "data") -> tuple[Task, Register]:
-        """A task that each wavelet of `color` activates, and where the wavelet is.
+        """A task that each wavelet of `color` activates, and the register it is in:
+        `task, value = program.on_wavelet(red)`.
 
         Taking it from the queue is the task's first cycle.
         """
