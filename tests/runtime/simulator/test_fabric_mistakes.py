@@ -159,6 +159,48 @@ def test_tasks_that_never_pause():
     fails(layout, "PE (0, 0)", "on and on")
 
 
+def spinning(pes, write):
+    layout = Layout(pes, 1)
+    x = layout.array("x", 100)
+    program = Program("spin")
+    task = program.task("again", start=True)
+    write(task, x)
+    task.activate(task)
+    layout.place(program, x=EVERY)
+    return layout, x
+
+
+@pytest.mark.parametrize(("pes", "length", "where"), [
+    (1, 3, "PE (0, 0): program 'spin', task 'again'"),
+    (10, 100, "PE (7, 0): program 'spin', task 'again', instruction 0 (add), 50 of 100 "
+     "elements done\n  and 2 more PEs"),
+])  # fmt: skip
+def test_a_run_that_never_ends(pes, length, where):
+    layout, x = spinning(pes, lambda t, x: t.add(x[:length], x[:length], 1))
+    fabric = Fabric(layout)
+    with pytest.raises(FabricError) as caught:
+        fabric.run(max_cycles=3_150)
+    for word in ("after 3150 cycles", f"{pes} PEs run", "run(max_cycles=...)", where):
+        assert word in str(caught.value)
+    assert fabric.read(x)[0, 0, 0] == {3: 1050, 100: 32}[length]
+
+
+def test_a_task_that_starts_itself_by_an_instruction_of_no_elements():
+    layout, _ = spinning(1, lambda t, x: t.mov(x[:0], 1.0, then=t))
+    fails(layout, "PE (0, 0)", "on and on")
+
+
+def test_a_second_run():
+    layout = Layout(1, 1)
+    x = layout.array("x", 4)
+    layout.place(program_of("add", lambda _, t: t.add(x, x, 1)))
+    fabric = Fabric(layout)
+    assert fabric.run(max_cycles=5).cycles == 4
+    with pytest.raises(FabricError, match=r"has run, .* make another, with Fabric"):
+        fabric.run()
+    assert fabric.read(x)[0, 0, 0] == 1
+
+
 def test_a_receiver_whose_wavelets_never_come():
     layout = Layout(2, 1)
     x, y = layout.array("x", 4), layout.array("y", 6)

@@ -70,6 +70,32 @@ def of_loop(layout: Layout, machine: Machine, q: int) -> str:
     )
 
 
+def of_limit(layout: Layout, machine: Machine) -> str:
+    """What still runs after the last cycle that a run may have."""
+    awake = machine.awake[: machine.clock[state.AWAKE]]
+    runs = [_running(layout, machine, int(p)) for p in np.sort(awake)[:_MOST_TOLD]]
+    if awake.size > len(runs):
+        runs.append(f"and {awake.size - len(runs)} more PEs")
+    moving = np.count_nonzero(machine.queues["count"])
+    told = (
+        f"not at the end after {int(machine.clock[state.CYCLE])} cycles: {awake.size} "
+        f"PEs run, {moving} queues hold wavelets; if the programs should run on, give "
+        "run(max_cycles=...)"
+    )
+    return "\n  ".join([told, *runs])
+
+
+def _running(layout: Layout, machine: Machine, p: int) -> str:
+    """The instructions that PE p is at, or the task that is between two."""
+    rows = [t for t in machine.threads[p] if t["row"] != state.NONE]
+    told = [
+        f"{_instruction(layout, machine, p, int(t['row']))}, {_done(t)}" for t in rows
+    ]
+    program, last = _program(layout, machine, p), int(machine.pes[p]["last_task"])
+    task = f"program {program.name!r}, task {program.tasks[last].name!r}"
+    return f"PE {_at(layout, p)}: {' and '.join(told) or task}"
+
+
 def of_waits(layout: Layout, machine: Machine) -> str:
     """What waits although nothing moves; empty when all is done."""
     threads = np.argwhere(machine.threads["row"] != state.NONE)
@@ -141,9 +167,13 @@ def _thread(layout: Layout, machine: Machine, p: int, slot: int) -> str:
             waits.append(f"room to send color {queue['color']}")
         elif k > 0 and queue["count"] == 0:
             waits.append(f"a wavelet of color {queue['color']}")
-    done = f"{thread['done']} of {thread['length']} elements done"
     what = _instruction(layout, machine, p, int(thread["row"]))
-    return f"PE {_at(layout, p)}: {what}, {done}, waits for {' and '.join(waits)}"
+    told = f"PE {_at(layout, p)}: {what}, {_done(thread)}"
+    return f"{told}, waits for {' and '.join(waits)}"
+
+
+def _done(thread: Any) -> str:
+    return f"{thread['done']} of {thread['length']} elements done"
 
 
 def _queue(layout: Layout, machine: Machine, queue: Any) -> str:

@@ -15,6 +15,8 @@ from wafer_runtime.simulator.memory import Array
 
 # Cycles between two looks at the keyboard: Ctrl-C does not reach compiled loops.
 _SLICE_CYCLES = 1 << 10
+# A tenth of a second of a WSE-2: longer than what is simulated cycle by cycle.
+_MOST_CYCLES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Fabric:
         if loop != state.NONE:
             raise FabricError(diagnosis.of_loop(layout, self._machine, loop))
         self._arrays = set(layout.memory.arrays)
+        self._has_run = False
 
     def write(
         self, array: Array, values: ArrayLike, x: Where = 0, y: Where = 0
@@ -71,15 +74,24 @@ class Fabric:
         """A copy of an array in a rectangle of PEs: [y, x, length]."""
         return self._elements(array, x, y).copy()
 
-    def run(self) -> Run:
-        """Run until nothing moves.
+    def run(self, max_cycles: int = _MOST_CYCLES) -> Run:
+        """Run until nothing moves; a fabric runs once.
 
-        FabricError when a PE or router cannot go on; DeadlockError when something
+        FabricError when a PE or router cannot go on, when something still moves after
+        `max_cycles`, and when the fabric has run before; DeadlockError when something
         still waits although nothing moves.
         """
+        if self._has_run:
+            raise FabricError(
+                "this fabric has run, and its programs have ended: make another, with "
+                "Fabric(layout), and write its arrays"
+            )
+        self._has_run = True
         machine, clock = self._machine, self._machine.clock
         while clock[state.AWAKE] or clock[state.SCHEDULED]:
-            engine.run(machine, clock[state.CYCLE] + _SLICE_CYCLES)
+            if clock[state.CYCLE] >= max_cycles:
+                raise FabricError(diagnosis.of_limit(self._layout, machine))
+            engine.run(machine, min(clock[state.CYCLE] + _SLICE_CYCLES, max_cycles))
             if machine.fault[state.CODE]:
                 raise FabricError(diagnosis.of_fault(self._layout, machine))
         waits = diagnosis.of_waits(self._layout, machine)
