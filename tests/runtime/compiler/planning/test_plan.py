@@ -418,6 +418,22 @@ def test_a_model_that_fills_the_fabric_has_one_copy():
     assert make_plan(chain(6, width=256), system, search, stage).replicas == 1
 
 
+def test_lookups_are_split_over_copies_of_the_table():
+    lookups, width = 64, 128
+    table = dense("table", 1, 100, width)
+    dims = {"vocabulary": 100, "width": width, "lookups": lookups}
+    table = dataclasses.replace(table, kind="embedding", dims=dims, macs=0)
+    edges = (
+        edge(HOST, "table", lookups, back=False),
+        edge("table", "d", lookups * width),
+        edge("d", HOST, 1, back=False),
+    )
+    graph = KernelGraph("train", 8, (table, dense("d", lookups, width, 1)), edges)
+    plan = make_plan(graph, WSE2, QUICK, stage)
+    # Two 16-bit numbers a cycle.
+    assert plan.delta_t_cycles < lookups * width / 2 / 4
+
+
 def test_samples_in_flight_grow_towards_the_start():
     vectors = chain(6, positions=1)
     assert list(in_flight(vectors).values()) == [14, 12, 10, 7, 5, 3]

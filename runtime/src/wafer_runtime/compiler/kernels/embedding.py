@@ -23,8 +23,11 @@ def _sizes(gather: Instruction, batch: int) -> dict[str, int]:
 
 
 def _spread(dims: Mapping[str, int]) -> Sizes:
-    """The table over c and k; a row is looked up where it is."""
-    return Sizes(1, 1, dims["vocabulary"], dims["width"], stored=True, latency=0.0)
+    """The table over c and k, in each group of lookups; a row is looked up where it
+    is.
+    """
+    lookups, rows, width = dims["lookups"], dims["vocabulary"], dims["width"]
+    return Sizes(lookups, 1, rows, width, stored=True, latency=0.0)
 
 
 EMBEDDING = KernelType(
