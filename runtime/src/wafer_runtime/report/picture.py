@@ -2,9 +2,17 @@
 
 from html import escape
 
-from wafer_runtime.compiler.kernel_graph import HOST, Edge, Kernel, KernelGraph
+from wafer_runtime.compiler.kernel_graph import HOST, Kernel, KernelGraph
+from wafer_runtime.report.picture_edges import (
+    GAP_X,
+    GAP_Y,
+    HEIGHT,
+    WIDTH,
+    Places,
+    edges_svg,
+)
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 210, 54, 30, 46, 30
+_MARGIN = GAP_Y  # edges go around boxes on the outside, too
 # More boxes than that, side by side or above one another, are laid further on.
 _COLUMNS, _ROWS = 8, 60
 _COLOURS = {
@@ -33,17 +41,16 @@ def svg(graph: KernelGraph) -> str:
     """
     rows = _rows(graph)
     places = _places(rows)
-    height = min(len(rows), _ROWS) * (_HEIGHT + _GAP_Y) + 2 * _MARGIN
-    width = max(x for x, _ in places.values()) + _WIDTH + _MARGIN
+    height = min(len(rows), _ROWS) * (HEIGHT + GAP_Y) + 2 * _MARGIN
+    width = max(x for x, _ in places.values()) + WIDTH + _MARGIN
     boxes = [_box(HOST, "host", "input_fn, metrics", "#ffffff", "", places)]
     boxes += [_kernel(kernel, graph, places) for kernel in graph.kernels]
-    edges = [_edge(edge, places) for edge in graph.edges if edge.target != HOST]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             f'width="{width}" height="{height}" font-family="sans-serif">',
             '<rect width="100%" height="100%" fill="white"/>',
-            *edges,
+            *edges_svg(graph.edges, places),
             *boxes,
             "</svg>\n",
         ]
@@ -76,22 +83,20 @@ def _rows(graph: KernelGraph) -> list[list[str]]:
     return [row[i : i + _COLUMNS] for row, i in starts]
 
 
-def _places(rows: list[list[str]]) -> dict[str, tuple[int, int]]:
+def _places(rows: list[list[str]]) -> Places:
     """The left upper corners; a long model goes on at the top, beside what it was."""
-    fold = max(map(len, rows)) * (_WIDTH + _GAP_X) + _GAP_X
+    fold = max(map(len, rows)) * (WIDTH + GAP_X) + GAP_X
     return {
         name: (
-            _MARGIN + row // _ROWS * fold + column * (_WIDTH + _GAP_X),
-            _MARGIN + row % _ROWS * (_HEIGHT + _GAP_Y),
+            _MARGIN + row // _ROWS * fold + column * (WIDTH + GAP_X),
+            _MARGIN + row % _ROWS * (HEIGHT + GAP_Y),
         )
         for row, names in enumerate(rows)
         for column, name in enumerate(names)
     }
 
 
-def _kernel(
-    kernel: Kernel, graph: KernelGraph, places: dict[str, tuple[int, int]]
-) -> str:
+def _kernel(kernel: Kernel, graph: KernelGraph, places: Places) -> str:
     work = f"{kernel.macs / graph.batch_size:,.0f} MAC/sample"
     facts = [
         f"{kernel.kind}: {', '.join(kernel.passes)}",
@@ -117,13 +122,13 @@ def _box(
     below: str,
     colour: str,
     tooltip: str,
-    places: dict[str, tuple[int, int]],
+    places: Places,
 ) -> str:
     x, y = places[key]
-    middle = x + _WIDTH // 2
+    middle = x + WIDTH // 2
     return (
         f'<g><title>{escape(tooltip or title)}</title><rect x="{x}" y="{y}" '
-        f'width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="{colour}" stroke="#555"/>'
+        f'width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{colour}" stroke="#555"/>'
         f'<text x="{middle}" y="{y + 22}" font-size="13" text-anchor="middle">'
         f"{escape(_short(title, 28))}</text>"
         f'<text x="{middle}" y="{y + 40}" font-size="10" fill="#444" '
@@ -133,18 +138,3 @@ def _box(
 
 def _short(text: str, length: int) -> str:
     return text if len(text) <= length else "…" + text[1 - length :]
-
-
-def _edge(edge: Edge, places: dict[str, tuple[int, int]]) -> str:
-    (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
-    x1, y1, x2 = x1 + _WIDTH // 2, y1 + _HEIGHT, x2 + _WIDTH // 2
-    bend = min(abs(y2 - y1) // 2, 2 * _GAP_Y)
-    tooltip = f"{edge.tensor}: {list(edge.shape)} {edge.dtype}"
-    back = f", back {edge.gradient_bytes:,} B" if edge.gradient_bytes else ""
-    return (
-        f"<g><title>{escape(tooltip)}</title>"
-        f'<path d="M{x1} {y1} C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}" '
-        'fill="none" stroke="#888"/>'
-        f'<text x="{(x1 + x2) // 2 + 4}" y="{(y1 + y2) // 2}" font-size="9" '
-        f'fill="#666">{edge.bytes:,} B{back}</text></g>'
-    )
