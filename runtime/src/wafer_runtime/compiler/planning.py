@@ -16,6 +16,7 @@ from wafer_runtime.compiler.route import route
 from wafer_runtime.compiler.size import size, sizes_of
 from wafer_runtime.errors import MappingError
 from wafer_runtime.system import System
+from wafer_runtime.units import count_text
 
 log = logging.getLogger("wafer_runtime")
 
@@ -34,8 +35,8 @@ def make_plan(graph: KernelGraph, system: System, search: Search, stage: Stage) 
     with stage("route"):
         plan = _fastest(graph, system, found, 1)
     log.info(
-        "Placed in %d iterations (%s): delta_t %d cycles, of computation alone %d",
-        *(plan.iterations, plan.search_ended),
+        "Placed in %s (%s): delta_t %d cycles, of computation alone %d",
+        *(count_text(plan.iterations, "iteration"), plan.search_ended),
         *(plan.delta_t_cycles, plan.compute_cycles),
     )
     if not search.multireplica:

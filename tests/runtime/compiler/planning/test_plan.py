@@ -21,6 +21,7 @@ from wafer_runtime.compiler.size import in_flight
 from wafer_runtime.errors import MappingError
 from wafer_runtime.simulator.pipeline import cycles_in_batches
 from wafer_runtime.system import load_system
+from wafer_runtime.units import count_text
 
 WSE2 = load_system("wse2")
 QUICK = Search(iterations=2)
@@ -281,7 +282,9 @@ def test_it_says_how_long_was_searched_and_why_no_longer(caplog, search, why):
     caplog.set_level("INFO", "wafer_runtime")
     found = make_plan(chain(1), WSE2, search, stage)
     assert re.fullmatch(rf"\d+\.\d s, {why}", found.search_ended)
-    told = f"Placed in {found.iterations} iterations ({found.search_ended})"
+    told = (
+        f"Placed in {count_text(found.iterations, 'iteration')} ({found.search_ended})"
+    )
     assert told in caplog.text
 
 
