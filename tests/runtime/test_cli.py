@@ -1,6 +1,8 @@
 """The `wafer` command, as a user types it."""
 
+import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +16,8 @@ from PIL import Image
 from wafer_runtime import cli
 from wafer_runtime.compiler.kernels import LIBRARY, UPDATE_RULES
 from wafer_runtime.compiler.kernels.refused import REFUSED
-from wafer_runtime.report.metrics import find_plans
+from wafer_runtime.report.metrics import find_plans, metrics
+from wafer_runtime.report.plan import rate_in_batches
 from wafer_runtime.simulator.pipeline import execute
 
 TOY = Path(__file__).parent
@@ -72,6 +75,21 @@ def test_ops_lists_the_whole_library_without_tensorflow():
         assert all(limit.text in done.stdout for limit in kind.limits)
     assert all(rule.name in done.stdout for rule in UPDATE_RULES)
     assert all(refusal.reason in done.stdout for refusal in REFUSED.values())
+
+
+@pytest.mark.smoke
+def test_a_reader_that_has_enough_is_no_error():
+    code = "import sys; from wafer_runtime.cli import main; sys.exit(main(['ops']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.smoke
@@ -179,6 +197,11 @@ def test_report_prints_what_a_proposal_asks_for(wafer, compiled):
     assert re.fullmatch(r"4\d bytes to and from the host", told["sample size"])
     assert told["dataset size"].startswith("1,000 samples")
     assert told["mode"] == "train"
+    [plan] = find_plans(compiled).values()
+    seconds = float(told["time of an epoch"].removesuffix(" s"))
+    assert seconds == pytest.approx(1000 / rate_in_batches(plan), rel=0.01)
+    of_predict = metrics(dataclasses.replace(plan, mode="infer"), None)
+    assert report(of_predict)["mode"] == "predict"
     assert re.fullmatch(r"\d+ \(delta_t \d+\)", told["cycles per sample"])
     assert {"largest batch", "limited by", "more PEs"} <= told.keys()
     # A small model is more than 0 %.
@@ -204,16 +227,23 @@ def test_plans_of_both_modes_are_reported_and_an_entry_that_was_edited_is_not(
     shutil.copytree(compiled, both)
     params = {"runconfig": {"place_iterations": 1}}
     toy.estimator(both, params=params).compile(toy.input_fn, mode="eval")
-    code, out, _ = wafer("report", str(both))
+    code, out, err = wafer("report", str(both))
     assert code == 0
     assert re.findall(r"^mode: +(\w+)$", out, re.MULTILINE) == ["eval", "train"]
     assert len(set(re.findall(r"^compilation: +(.+)$", out, re.MULTILINE))) == 2
+    assert "older plan" not in err
     [train] = (both / path.name for path in compiled.glob("cs_*"))
+    shutil.copytree(train, both / "cs_older")
+    _, out, err = wafer("report", str(both))
+    assert len(re.findall("^compilation: ", out, re.MULTILINE)) == 2
+    assert f"{both} holds 1 older plan beside the newest of each mode" in err
+    assert f"name its folder, {both}/cs_<hash>" in err
+    shutil.rmtree(both / "cs_older")
     (train / "manifest.json").write_text("junk")
     code, _, err = wafer("report", str(both))
     assert code == 2
-    assert f"{train}: is no whole plan" in err
-    assert "manifest.json is not as it was written" in err
+    damage = "manifest.json is not as it was written. Remove this folder; compiling"
+    assert f"{train}: is no whole plan: {damage} again makes it anew" in err
 
 
 def test_the_map_is_drawn_in_both_forms(wafer, compiled, tmp_path):

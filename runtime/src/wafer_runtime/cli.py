@@ -28,11 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ops(args: argparse.Namespace) -> None:
     from wafer_runtime.report.library import describe, listing
 
-    print(describe(args.name) if args.name else listing())
+    _print(describe(args.name) if args.name else listing())
 
 
 def _partition(args: argparse.Namespace) -> None:
-    print(_compiled(args).partition, end="")
+    _print(_compiled(args).partition.removesuffix("\n"))
 
 
 def _graph(args: argparse.Namespace) -> None:
@@ -63,12 +63,12 @@ def _report(args: argparse.Namespace) -> None:
     from wafer_runtime.report.metrics import find_plans, metrics
 
     for path, plan in find_plans(Path(args.folder)).items():
-        print(f"{'compilation:':26}{path}")
-        print(metrics(plan, args.samples))
+        _print(f"{'compilation:':26}{path}\n{metrics(plan, args.samples)}")
 
 
 def _map(args: argparse.Namespace) -> None:
     from wafer_runtime.report.metrics import find_plans
+    from wafer_runtime.report.text import mode_text
     from wafer_runtime.report.wafer_map import png, svg
 
     writers: dict[str, Any] = {".svg": svg, ".png": png}
@@ -76,7 +76,7 @@ def _map(args: argparse.Namespace) -> None:
     folder, plan = next(iter(find_plans(Path(args.folder)).items()))
     _write(path, writers[path.suffix](plan))
     kernels = count_text(len(plan.kernels), "kernel")
-    print(f"Wrote {kernels} of {folder} ({plan.mode}) to {path}")
+    print(f"Wrote {kernels} of {folder} ({mode_text(plan.mode)}) to {path}")
 
 
 def _output(name: str, suffixes: Collection[str] = ()) -> Path:
@@ -93,6 +93,14 @@ def _output(name: str, suffixes: Collection[str] = ()) -> Path:
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"-o {path}: cannot be written; take another name")
     return path
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Who reads has enough, as head does; Python would tell of the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -1,5 +1,6 @@
 """The key metrics of a compilation, as people submit them with a proposal."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from wafer_runtime.report.plan import (
     share,
     use_of_more,
 )
+from wafer_runtime.report.text import mode_text
+from wafer_runtime.units import count_text
+
+log = logging.getLogger("wafer_runtime")
 
 _PLAN = "plan.json"
 
@@ -38,17 +43,26 @@ def find_plans(folder: Path) -> dict[Path, Plan]:
     newest: dict[str, Path] = {}
     for path, plan in plans.items():
         newest.setdefault(plan.mode, path)
+    if others := len(plans) - len(newest):
+        log.info(
+            "%s holds %s beside the newest of each mode: to take one, name its "
+            "folder, %s/cs_<hash>",
+            *(folder, count_text(others, "older plan"), folder),
+        )
     return {path: plans[path] for path in newest.values()}
 
 
 def _read_plan(folder: Path) -> Plan:
     try:
         return Plan.from_json(read_entry(folder)[_PLAN])
-    except (DamagedError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{folder}: is no whole plan ({type(error).__name__}: {error}). Remove "
-            "this folder and compile again"
-        ) from None
+    except DamagedError as error:
+        damage = str(error)
+    except (ValueError, KeyError, TypeError):
+        damage = f"{_PLAN} is not as this release writes it"
+    raise UsageError(
+        f"{folder}: is no whole plan: {damage}. Remove this folder; compiling again "
+        "makes it anew"
+    )
 
 
 def metrics(plan: Plan, samples: int | None) -> str:
@@ -61,7 +75,7 @@ def _lines(plan: Plan, samples: int | None) -> Iterable[tuple[str, str]]:
     rate = rate_in_batches(plan)
     fullest = max(kernel.memory_bytes for kernel in plan.kernels)
     yield "system", f"{plan.system}, {plan.clock_hz / 1e6:,.0f} MHz"
-    yield "mode", plan.mode
+    yield "mode", mode_text(plan.mode)
     yield "fabric utilization", f"{share(plan)} ({plan.pes:,} PEs)"
     if plan.replicas > 1:
         yield "replicas", f"{plan.replicas}, a sample in each every delta_t"
@@ -77,7 +91,7 @@ def _lines(plan: Plan, samples: int | None) -> Iterable[tuple[str, str]]:
     if samples:
         total = samples * size / 1e9
         yield "dataset size", f"{samples:,} samples, {total:,.3g} GB"
-        yield "time of an epoch", f"{samples / rate:,.1f} s"
+        yield "time of an epoch", _seconds(samples / rate)
     else:
         yield "dataset size", "unknown; give --samples N"
     yield "batch size", f"{plan.batch_size:,}"
@@ -86,3 +100,8 @@ def _lines(plan: Plan, samples: int | None) -> Iterable[tuple[str, str]]:
         "no limit: memory holds the samples on their way, not a batch",
     )
     yield "fullest PE", f"{fullest:,} bytes"
+
+
+def _seconds(seconds: float) -> str:
+    """In three digits, or more of whole seconds."""
+    return f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s"

@@ -63,11 +63,16 @@ def kernel_table(graph: KernelGraph) -> str:
     return table(rows)
 
 
+def mode_text(mode: str) -> str:
+    """A graph's mode by the name that --mode has for it."""
+    return "predict" if mode == "infer" else mode
+
+
 def compile_report(graph: KernelGraph, host: Iterable[HostPart], system: str) -> str:
     """What validation found: the model's kernels, and what runs where."""
     states = bytes_text(sum(kernel.state_bytes for kernel in graph.kernels))
     head = [
-        f"Mode: {graph.mode}",
+        f"Mode: {mode_text(graph.mode)}",
         f"System: {system}",
         f"Batch size: {graph.batch_size}",
         f"Kernels: {len(graph.kernels)}",
