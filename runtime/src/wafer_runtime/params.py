@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from wafer_runtime.errors import ParamsError, UsageError, did_you_mean
 from wafer_runtime.schema import RIVALS, SCHEDULES, Params
-from wafer_runtime.yaml_files import read_yaml
+from wafer_runtime.yaml_files import read_yaml, what_is_wrong
 
 
 def load_params(
@@ -127,10 +127,7 @@ def _explain_one(item: Any) -> str:
         hint = did_you_mean(keys[-1], known) or f"; known keys: {', '.join(known)}"
         free = ". Keys of your own belong under model:"
         return f'{where}: unknown key "{keys[-1]}"{hint}{free}'
-    message = item["msg"].removeprefix("Value error, ")
-    shown = item["input"]
-    value = "" if isinstance(shown, dict) else f" (is {shown!r})"
-    return f"{where}: {message}{value}"
+    return f"{where}: {what_is_wrong(item)}"
 
 
 def _names_a_form(part: str) -> bool:

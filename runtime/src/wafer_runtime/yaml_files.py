@@ -7,6 +7,18 @@ import yaml
 
 from wafer_runtime.errors import ParamsError
 
+# What pydantic says in words of its own, by its type of error.
+_PLAIN = {
+    "dict_type": "wanted keys with values",
+    "model_type": "wanted keys with values",
+    "model_attributes_type": "wanted keys with values",
+    "missing": "is missing",
+    "too_short": "wanted at least {min_length}",
+    "string_too_short": "is empty",
+    "union_tag_not_found": "{discriminator} is missing",
+    "union_tag_invalid": "{discriminator} is {tag!r}, wanted one of {expected_tags}",
+}
+
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML that does not let a later key replace an earlier one in silence."""
@@ -43,3 +55,11 @@ def read_yaml(
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: holds {type(content).__name__}, wanted {wanted}")
     return content
+
+
+def what_is_wrong(item: Any) -> str:
+    """Of one of a ValidationError's errors(): what is wrong, and the value."""
+    plain, shown = _PLAIN.get(item["type"]), item["input"]
+    message = plain.format(**item.get("ctx", {})) if plain else item["msg"]
+    value = "" if isinstance(shown, dict) else f" (is {shown!r})"
+    return message.removeprefix("Value error, ") + value

@@ -100,11 +100,11 @@ def test_each_schedule_follows_its_formula(case):
     [
         (
             "{scheduler: Linaer, steps: 3}",
-            "optimizer.learning_rate: Input tag 'Linaer' found using 'scheduler' does",
+            "optimizer.learning_rate: 'scheduler' is 'Linaer', wanted one of 'Const",
         ),
         (
             "{scheduler: Linear, steps: 3, initial_learning_rate: 1.0}",
-            "optimizer.learning_rate.end_learning_rate: Field required",
+            "optimizer.learning_rate.end_learning_rate: is missing",
         ),
         (
             "{scheduler: Constant, learning_rate: 1.0, stpes: 4}",
@@ -123,7 +123,7 @@ def test_each_schedule_follows_its_formula(case):
             "{scheduler: PiecewiseConstant, boundaries: [5, 5], values: [1.0, 2.0, 3]}",
             "boundaries [5, 5] do not rise",
         ),
-        ("[]", "optimizer.learning_rate: List should have at least 1 item"),
+        ("[]", "optimizer.learning_rate: wanted at least 1 (is [])"),
         ("-0.1", "optimizer.learning_rate: Input should be greater than 0 (is -0.1)"),
     ],
 )

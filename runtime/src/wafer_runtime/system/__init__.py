@@ -2,9 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -16,10 +17,20 @@ from pydantic import (
 
 from wafer_runtime.errors import NotAvailableError, ParamsError, did_you_mean
 from wafer_runtime.schema import SYSTEMS, Float
-from wafer_runtime.yaml_files import read_yaml
+from wafer_runtime.yaml_files import read_yaml, what_is_wrong
 
 _FOLDER = Path(__file__).parent
 _SIMULATED = "sim"
+
+
+def _some(queues: tuple[int, ...]) -> tuple[int, ...]:
+    if not queues:
+        raise ValueError("wanted at least one queue")
+    return queues
+
+
+# min_length would count only those that are right, and tell of the others twice.
+_Queues = Annotated[tuple[PositiveInt, ...], Field(strict=False), AfterValidator(_some)]
 
 
 class System(BaseModel):
@@ -53,8 +64,8 @@ class System(BaseModel):
     memory_port_bytes: PositiveInt
     ramp_latency_cycles: PositiveInt
     colors: PositiveInt
-    input_queue_words: tuple[PositiveInt, ...] = Field(min_length=1, strict=False)
-    output_queue_words: tuple[PositiveInt, ...] = Field(min_length=1, strict=False)
+    input_queue_words: _Queues
+    output_queue_words: _Queues
     link_bytes_per_cycle: PositiveInt
     host_bytes_per_s: Float = Field(gt=0)
     sources: dict[str, str] = {}
@@ -135,7 +146,4 @@ def _explain(item: Any) -> str:
         known = System.model_fields
         hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
         return f"{key}: there is no such key{hint}"
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "missing":
-        return f"{key}: is missing"
-    return f"{key}: {message} (is {item['input']!r})" if key else message
+    return f"{key}: {what_is_wrong(item)}" if key else what_is_wrong(item)
