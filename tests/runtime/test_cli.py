@@ -152,6 +152,20 @@ def test_outside_a_project(wafer, tmp_path, monkeypatch):
     assert "there is no model.py and no data.py here" in err
 
 
+@pytest.mark.smoke
+def test_a_system_of_ones_own_is_looked_at_before_the_model(
+    wafer, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("model.py", "data.py"):
+        Path(name).write_text("1 / 0\n")
+    Path("own.yaml").write_text("runconfig: {system: none.yaml}\n")
+    code, _, err = wafer("partition", "-p", "own.yaml")
+    assert code == 2
+    assert "Error: none.yaml: cannot be read: No such file" in err
+
+
 def test_graph_as_json_and_as_a_picture(project):
     done = in_project(project, "graph", "-o", "graph.json")
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import tensorflow as tf
 import toy
 import wafer_runtime.system
 import yaml
+from wafer_runtime import runner
 from wafer_runtime.estimator import read_eval_metrics
 
 
@@ -54,7 +55,9 @@ def test_validate_only_maps_the_model_and_leaves_the_rest_alone(run, params, tmp
     code, log = run("-m", "train", "--validate_only")
     assert code == 0
     assert f"Cached compilation found for this model configuration: {entry}" in log
-    assert run("-m", "eval", "--validate_only")[0] == 0
+    code, log = run("-m", "eval", "--validate_only", "--cs_ip", "sim")
+    assert code == 0
+    assert "Only compiling for --cs_ip sim: nothing runs" in log
     assert len(list((tmp_path / "model").iterdir())) == 2
 
 
@@ -102,7 +105,9 @@ def test_compile_only_places_the_model_and_writes_the_reports(run, params, tmp_p
     assert names == {"cs_"}
 
 
-def test_what_does_not_fit_on_a_system_of_ones_own_is_told(run, params, tmp_path):
+def test_what_does_not_fit_on_a_system_of_ones_own_is_told(
+    run, params, tmp_path, capsys
+):
     package = Path(wafer_runtime.system.__file__).parent
     small = yaml.safe_load((package / "wse2.yaml").read_text())
     small |= {"name": "tiny", "program_width": 2, "program_height": 2}
@@ -114,9 +119,10 @@ def test_what_does_not_fit_on_a_system_of_ones_own_is_told(run, params, tmp_path
     assert "out: needs 3 PEs, limit 2, 1 short" in log
     small["program_width"] = 1000
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(small))
-    code, log = run("-m", "train", "--compile_only")
-    assert code == 2
-    assert "tiny.yaml: program_width: 1000 is more than fabric_width, 757" in log
+    argv = ["-p", str(params), "-m", "train", "--compile_only"]
+    assert runner.main(lambda: pytest.fail("was not checked first"), argv=argv) == 2
+    told = "tiny.yaml: program_width: 1000 is more than fabric_width, 757"
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wafer_runtime import console
 from wafer_runtime.errors import ParamsError, UsageError
 from wafer_runtime.params import load_params
+from wafer_runtime.system import load_system
 from wafer_runtime.units import count_text
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _compiled(args: argparse.Namespace) -> "Compiled":
     sys.path.insert(0, str(Path.cwd()))
     overrides = {"model_dir": args.model_dir, "validate_only": True}
     params = load_params(args.params, _set_defaults(), overrides)
+    load_system(params["runconfig"]["system"])
     console.import_tensorflow()
     from data import input_fn  # type: ignore[import-not-found]
     from model import model_fn  # type: ignore[import-not-found]

@@ -72,6 +72,8 @@ def run(model_fn: UserFn, input_fn: UserFn, params: dict[str, Any]) -> None:
         )
         return
     if runconfig["validate_only"] or runconfig["compile_only"]:
+        if runconfig["cs_ip"]:
+            log.info("Only compiling for --cs_ip %s: nothing runs", runconfig["cs_ip"])
         estimator = CerebrasEstimator(model_fn, config=config, params=params)
         estimator.compile(input_fn, runconfig["validate_only"], _COMPILED[mode])
         return
@@ -209,11 +211,11 @@ def _check(params: dict[str, Any]) -> None:
     runconfig = params["runconfig"]
     if runconfig["cs_ip"]:
         check_simulated(runconfig["cs_ip"])
-        load_system(simulated_system(runconfig["cs_ip"]) or runconfig["system"])
     elif runconfig["multireplica"] and not runconfig["compile_only"]:
         raise ParamsError(
             "--multireplica is for the wafer: give --compile_only or --cs_ip too"
         )
+    load_system(simulated_system(runconfig["cs_ip"]) or runconfig["system"])
     mode = runconfig["mode"]
     if mode is None:
         raise ParamsError(
