@@ -183,6 +183,23 @@ def test_a_mistake_in_model_fn_is_shown_with_its_lines(run):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("mistake", "advice"),
+    [
+        (lambda x: x.numpy(), "return them in predictions or host_call to see them"),
+        (lambda x: 1 if x[0, 0] > 0 else 2, "choose with tf.where or tf.cond"),
+        (lambda x: x - tf.ones([8], tf.float64), "or cast here: tf.cast(x, tf.float32"),
+    ],
+)
+def test_what_graphs_do_not_take_comes_with_advice(run, mistake, advice):
+    def model_fn(features, labels, mode, params):
+        return mistake(features)
+
+    code, err = run("-m", "train", model_fn=model_fn)
+    assert code == 1
+    assert advice in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("batch", [0, 50], ids=["first step", "in the loop"])
 def test_a_failing_operation_is_shown_with_the_line_that_made_it(run, batch):
     def bad_labels(mode):

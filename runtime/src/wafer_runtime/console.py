@@ -29,6 +29,16 @@ _NOTICE = re.compile(
     rb"I0000 |WARNING: All log messages before absl::|To enable the fo"
 )
 
+# What helps with messages of TensorFlow's that do not say it, or not for graphs.
+_ADVICE = {
+    "object has no attribute 'numpy'": "model_fn builds a graph, whose tensors have no "
+    "values yet: return them in predictions or host_call to see them",
+    "`tf.Tensor` as a Python `bool`": "model_fn builds a graph, whose tensors have no "
+    "values yet: choose with tf.where or tf.cond instead of if",
+    "has type float64 that does not match type float32": "give float32 in input_fn, "
+    "or cast here: tf.cast(x, tf.float32)",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, with one `Error:` line and a suggestion for a mistyped flag."""
@@ -113,7 +123,9 @@ def _users_mistake(error: Exception) -> str | None:
     # What the system refuses (a folder that is a file, a full disk) is no bug either.
     elif not lines and not isinstance(error, OSError):
         return None
-    return "\n  ".join([f"{type(error).__name__}: {message}", *dict.fromkeys(lines)])
+    advice = [text for told, text in _ADVICE.items() if told in message]
+    first = f"{type(error).__name__}: {message}"
+    return "\n  ".join([first, *dict.fromkeys(lines), *advice])
 
 
 def _without_traces(message: str) -> str:
