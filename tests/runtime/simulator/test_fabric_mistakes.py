@@ -159,6 +159,53 @@ def test_tasks_that_never_pause():
     fails(layout, "PE (0, 0)", "on and on")
 
 
+@pytest.mark.parametrize(("sent", "taken", "length", "sizes"), [
+    ("float16", "float32", 8, "4 bytes, but .* with elements of 2"),
+    ("float16", "int32", 4, "4 bytes, but .* with elements of 2"),
+    ("int32", "float16", 4, "2 bytes, but .* with elements of 4"),
+])  # fmt: skip
+def test_halves_where_words_are_received(sent, taken, length, sizes):
+    layout = Layout(2, 1)
+    x, y = layout.array("x", length, sent), layout.array("y", 4, taken)
+    layout.route(6, "R->E", x=0)
+    layout.route(6, "W->R", x=1)
+    layout.place(sender(6, x), x=0)
+    layout.place(receiver(6, y), x=1)
+    where = r"cycle 6, PE \(1, 0\): program 'receiver', .* takes elements of "
+    with pytest.raises(FabricError, match=f"{where}{sizes}.*two of 2 travel"):
+        Fabric(layout).run()
+
+
+def test_whole_wavelets_pass_registers_whatever_is_in_them():
+    layout = Layout(3, 1)
+    x = layout.array("x", 4, "float16")
+    for color, at in ((6, 0), (7, 1)):
+        layout.route(color, "R->E", x=at)
+        layout.route(color, "W->R", x=at + 1)
+    middle = Program("middle")
+    task, pair = middle.on_wavelet(6)
+    task.mov(send(7), pair, length=1)
+    layout.place(sender(6, x), x=0)
+    layout.place(middle, x=1)
+    layout.place(receiver(7, x), x=2)
+    fabric = Fabric(layout)
+    fabric.write(x, [1, 2, 3, 4])
+    fabric.run()
+    assert fabric.read(x, x=2).ravel().tolist() == [1, 2, 3, 4]
+
+
+def test_a_whole_number_divided_by_0():
+    layout = Layout(2, 2)
+    x, y = layout.array("x", 6, "int32"), layout.array("y", 6, "int32")
+    layout.place(program_of("ratio", lambda _, t: t.div(x, x, y)), x=1, y=1)
+    fabric = Fabric(layout)
+    fabric.write(y, [1, 2, 3, 0, 4, 0], x=1, y=1)
+    with pytest.raises(FabricError) as caught:
+        fabric.run()
+    told = "cycle 3, PE (1, 1): program 'ratio', task 'main', instruction 0 (div)"
+    assert f"{told} divides a whole number by 0, in element 3" in str(caught.value)
+
+
 def spinning(pes, write):
     layout = Layout(pes, 1)
     x = layout.array("x", 100)

@@ -36,6 +36,16 @@ def of_fault(layout: Layout, machine: Machine) -> str:
             f"{instruction}: color {color} is used twice, another thread of the PE "
             "uses it in the same direction; use another color, or wait for that thread"
         )
+    if code == state.OTHER_ITEMS:
+        item = int(machine.code[row]["item"])
+        return (
+            f"{instruction} takes elements of {item} bytes, but a wavelet of color "
+            f"{color} came from an instruction with elements of {detail}: one of 4 or "
+            "two of 2 travel in a wavelet; send and receive it in the same dtype "
+            "(dtype= where no operand is an array)"
+        )
+    if code == state.DIVISION:
+        return f"{instruction} divides a whole number by 0, in element {detail}"
     if code == state.NEGATIVE_LENGTH:
         return f"{instruction} has a length of {detail}, from a register: at least 0"
     size = int(machine.code[row]["high"][color] - machine.code[row]["low"][color])

@@ -52,6 +52,8 @@ def encode(
     for k, place in enumerate(places):
         _encode_operand(program, row, k, place, dtypes[k])
     _check_operands(op, row)
+    whole = op == isa.MOV and set(row["kind"][:2]) <= {isa.REGISTER, isa.FABRIC}
+    row["item"] = 0 if whole else dtypes[0].itemsize
     return row
 
 

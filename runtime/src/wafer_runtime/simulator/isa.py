@@ -49,6 +49,7 @@ instruction_t = np.dtype(
         ("reads", "i1"),  # of memory, an element or a group of them
         ("writes", "i1"),
         ("width", "i1"),  # elements a cycle
+        ("item", "u1"),  # bytes of an element of a wavelet; 0: it moves whole wavelets
         ("value", "i4"),  # of control instructions
         ("target", "i4"),
     ],

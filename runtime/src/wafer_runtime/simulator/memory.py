@@ -21,8 +21,10 @@ class Register:
 
 @dataclass(frozen=True)
 class Stream:
-    """The wavelets of a color, received or sent; two float16 travel in one wavelet.
+    """The wavelets of a color, received or sent.
 
+    A float32 or int32 travels in a wavelet, or two float16, so that both ends need the
+    same dtype; `mov` between streams and registers moves wavelets as they are.
     `length` is the number of elements; None when the instruction's arrays tell it.
     """
 

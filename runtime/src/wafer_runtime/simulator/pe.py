@@ -193,6 +193,8 @@ def result(m, p, thread, row, i, first, second):
     if row.op == isa.MAC:
         c = load(m, p, thread, row, 0, i, 0)
     if row.type == isa.I32:
+        if row.op == isa.DIV and b == 0:
+            fail(m, p, state.DIVISION, state.NONE, thread.done + i, thread.row)
         return whole_result(
             row.op, np.int64(np.int32(a)), np.int64(np.int32(b)), np.int64(np.int32(c))
         )
@@ -209,6 +211,10 @@ def take(m, thread, row, k, cycle):
     if row.kind[k] != isa.FABRIC:
         return np.int64(0)
     m.clock[state.RECEIVED] += 1
+    queue = m.queues[thread.at[k]]
+    item = m.words[queue.ring + queue.head].item
+    if item and row.item and item != row.item:
+        fail(m, queue.pe, state.OTHER_ITEMS, queue.color, item, thread.row)
     # Routers run after the PEs in a cycle, and see the room at once.
     return np.int64(pop(m, thread.at[k], cycle))
 
@@ -235,7 +241,8 @@ def step(m, p, thread, row, cycle):
     last = thread.done == thread.length
     if row.kind[0] == isa.FABRIC:
         m.clock[state.SENT] += 1
-        push(m, thread.at[0], out, row.switch if last else isa.KEEP, cycle)
+        switch = row.switch if last else isa.KEEP
+        push(m, thread.at[0], out, row.item, switch, cycle)
     if last:
         thread.row = state.NONE
         if row.then != state.NONE:

@@ -43,7 +43,7 @@ def wake(m, p):
 
 
 @compiled.inlined
-def push(m, q, value, switch, cycle):
+def push(m, q, value, item, switch, cycle):
     """Put a wavelet into queue q, which has room."""
     queue = m.queues[q]
     at = queue.head + queue.count
@@ -51,6 +51,7 @@ def push(m, q, value, switch, cycle):
         at -= queue.capacity
     word = m.words[queue.ring + at]
     word.value = value
+    word.item = item
     word.switch = switch
     word.ready = cycle + queue.latency
     queue.count += 1
@@ -152,7 +153,7 @@ def move(m, q, port, cycle):
     queue.granted = 1
     word = m.words[queue.ring + queue.head]
     switch = isa.ADVANCE_ALL if word.switch == isa.ADVANCE_ALL else isa.KEEP
-    push(m, queue.dest[port], word.value, switch, cycle)
+    push(m, queue.dest[port], word.value, word.item, switch, cycle)
     m.clock[state.COPIED] += 1
     m.clock[state.HOPS] += port != RAMP
 

@@ -47,7 +47,15 @@ route_t = np.dtype(
     align=True,
 )
 link_t = np.dtype([("asked", "i8"), ("move", "i4"), ("last", "i4")], align=True)
-word_t = np.dtype([("ready", "i8"), ("value", "u4"), ("switch", "u1")], align=True)
+word_t = np.dtype(
+    [
+        ("ready", "i8"),
+        ("value", "u4"),
+        ("switch", "u1"),
+        ("item", "u1"),  # bytes of an element, of the instruction that sent it
+    ],
+    align=True,
+)
 pe_t = np.dtype(
     [
         ("program", "i4"),
@@ -70,6 +78,7 @@ CYCLE, AWAKE, SCHEDULED, LAST_STEP, SENT, RECEIVED, COPIED, HOPS, STEPS = range(
 # Entries of `fault`, and its codes.
 CODE, WHERE, COLOR, DETAIL, ROW = range(5)
 NO_ROUTE, OUT_OF_RANGE, COLOR_TWICE, ENDLESS, NEGATIVE_LENGTH = range(1, 6)
+OTHER_ITEMS, DIVISION = range(6, 8)
 
 
 class Machine(NamedTuple):

@@ -70,7 +70,7 @@ def float_result(op, a, b, c, kind):
 
 @compiled.inlined
 def whole_result(op, a, b, c):
-    """The same for int32, which wraps round; a division by 0 gives 0."""
+    """The same for int32, which wraps round; a division by 0 ends the run."""
     if op == isa.ADD:
         found = a + b
     elif op == isa.MAC:
