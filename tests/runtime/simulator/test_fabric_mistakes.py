@@ -8,6 +8,7 @@ from wafer_runtime.simulator.layout import Layout
 from wafer_runtime.simulator.machine import FabricConfig
 from wafer_runtime.simulator.memory import receive, send
 from wafer_runtime.simulator.program import Program
+from wafer_runtime.system import load_system
 
 EVERY = slice(None)
 
@@ -69,11 +70,13 @@ def test_a_wavelet_for_a_pe_that_does_not_receive_it():
 
 
 def test_a_full_memory():
+    system = load_system("wse2")
     layout = Layout(4, 4)
+    free = (system.sram_bytes - system.program_bytes) // 4 - 12_000
     layout.array("weights", 12_000)
-    with pytest.raises(FabricError, match=r"memory is full: array 'x' of 289 float32"):
-        layout.array("x", 289)
-    layout.array("x", 288)
+    with pytest.raises(FabricError, match="memory is full: array 'x' of 161 float32"):
+        layout.array("x", free + 1)
+    layout.array("x", free)
 
 
 def test_a_color_with_two_routes():

@@ -35,8 +35,9 @@ class FabricConfig:
 
     Sources: queue depths and lanes, the vendor's SDK notes; ramp latency, HPDC'24,
     "Near-Optimal Wafer-Scale Reduce". `router_depth` is ours: the least that lets
-    a wavelet pass every cycle when it takes a cycle to learn of room. The memory does
-    `reads` and `writes` a cycle, each of `memory_port_bytes`.
+    a wavelet pass every cycle when it takes a cycle to learn of room. `memory_bytes`
+    are for arrays: a PE's memory but for what a system keeps for programs. The memory
+    does `reads` and `writes` a cycle, each of `memory_port_bytes`.
     """
 
     ramp_latency_cycles: int = 2
@@ -44,7 +45,7 @@ class FabricConfig:
     input_queue_depths: tuple[int, ...] = (6, 6, 4, 4, 2, 2, 2, 2)
     output_queue_depths: tuple[int, ...] = (2, 2, 6, 6, 2, 2)
     router_depth: int = 2
-    memory_bytes: int = 48 * 1024
+    memory_bytes: int = 48 * 1024 - 512
     simd_lanes: int = 4
     memory_port_bytes: int = 4
     reads: int = 2
@@ -71,7 +72,7 @@ class FabricConfig:
             colors=system.colors,
             input_queue_depths=system.input_queue_words,
             output_queue_depths=system.output_queue_words,
-            memory_bytes=system.sram_bytes,
+            memory_bytes=system.data_bytes,
             simd_lanes=system.simd_lanes,
             memory_port_bytes=system.memory_port_bytes,
         )

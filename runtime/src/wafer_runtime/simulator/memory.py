@@ -1,4 +1,4 @@
-"""What a PE remembers: arrays of its 48 KiB, views of them, registers, streams."""
+"""What a PE remembers: arrays in its memory, views of them, registers, streams."""
 
 from dataclasses import dataclass, replace
 
@@ -112,7 +112,7 @@ class Memory:
             raise FabricError(
                 f"memory is full: array {name!r} of {length} {dtype} needs {nbytes} "
                 f"bytes, {self._limit_bytes - self.used_bytes} of {self._limit_bytes} "
-                "are free in each PE; spread the array over more PEs"
+                "for arrays are free in each PE; spread the array over more PEs"
             )
         made = Array(name, self.used_bytes // dtype.itemsize, length, dtype)
         self.used_bytes += nbytes
