@@ -230,7 +230,7 @@ def test_a_run_that_never_ends(pes, length, where):
     fabric = Fabric(layout)
     with pytest.raises(FabricError) as caught:
         fabric.run(max_cycles=3_150)
-    for word in ("after 3150 cycles", f"{pes} PEs run", "run(max_cycles=...)", where):
+    for word in ("after 3150 cycles", f"run: {pes}", "run(max_cycles=...)", where):
         assert word in str(caught.value)
     assert fabric.read(x)[0, 0, 0] == {3: 1050, 100: 32}[length]
 
@@ -334,6 +334,8 @@ def test_a_task_that_stays_blocked():
         (lambda g, x: g.route(0, ["R->W", "E->W"]), r"'E->W'\]: .* a switch"),
         (lambda g, x: g.route(0, *["R->E"] * 5), "5 switch positions: 1 to 4"),
         (lambda g, x: g.route(0, "R->E", x=4), "x = 4 reaches outside"),
+        (lambda g, x: g.route("red", "R->E"), "color 'red': the routers have 0 to 23"),
+        (lambda g, x: g.route(0, "R->E", x=[0, 1]), r"x = \[0, 1\]: a number or a sl"),
         (lambda g, x: g.array("y", 2, "float64"), "float64"),
         (lambda g, x: x[0:9], r"x\[0:9:1\] reaches outside"),
         (lambda g, x: sender(0, x, length=3), r"lengths \[3, 8\]"),
@@ -394,6 +396,16 @@ def test_mistakes_are_told_before_the_first_cycle(make, words):
     x = layout.array("x", 8)
     with pytest.raises(FabricError, match=words):
         make(layout, x)
+
+
+def test_a_route_that_is_refused_leaves_none():
+    layout = Layout(2, 1)
+    for wrong in ({"x": 5}, {"x": 0, "y": -1}):
+        with pytest.raises(FabricError, match="outside"):
+            layout.route(0, "R->E", **wrong)
+    with pytest.raises(FabricError, match="route 'R->WW'"):
+        layout.route(0, "R->E", "R->WW", x=0)
+    layout.route(0, "R->E", x=0)
 
 
 def test_more_queues_threads_or_registers_than_a_pe_has():

@@ -88,8 +88,9 @@ def of_limit(layout: Layout, machine: Machine) -> str:
         runs.append(f"and {awake.size - len(runs)} more PEs")
     moving = np.count_nonzero(machine.queues["count"])
     told = (
-        f"not at the end after {int(machine.clock[state.CYCLE])} cycles: {awake.size} "
-        f"PEs run, {moving} queues hold wavelets; if the programs should run on, give "
+        f"not at the end after {int(machine.clock[state.CYCLE])} cycles; PEs that run: "
+        f"{awake.size}, queues that hold wavelets: {moving}; if a task starts itself "
+        "again and again, end it, and if the programs need longer, give "
         "run(max_cycles=...)"
     )
     return "\n  ".join([told, *runs])

@@ -15,8 +15,8 @@ from wafer_runtime.simulator.memory import Array
 
 # Cycles between two looks at the keyboard: Ctrl-C does not reach compiled loops.
 _SLICE_CYCLES = 1 << 10
-# A tenth of a second of a WSE-2: longer than what is simulated cycle by cycle.
-_MOST_CYCLES = 100_000_000
+# A hundredth of a second of a WSE-2, and seconds to minutes here.
+_MOST_CYCLES = 10_000_000
 
 
 @dataclass(frozen=True)

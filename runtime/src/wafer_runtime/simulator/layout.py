@@ -52,8 +52,9 @@ class Layout:
         limit = self.config.switch_positions
         if not 1 <= len(positions) <= limit:
             raise FabricError(f"{len(positions)} switch positions: 1 to {limit}")
-        routes = self.routes.setdefault(color, self.no_routes())
+        masks = [_masks(position) for position in positions]
         place = self._rectangle(x, y)
+        routes = self.routes.setdefault(color, self.no_routes())
         if np.any(routes.positions[place]):
             at_y, at_x = np.argwhere(routes.positions[place])[0]
             raise FabricError(
@@ -62,8 +63,8 @@ class Layout:
                 "or positions of one switch"
             )
         routes.positions[place] = len(positions)
-        for k, position in enumerate(positions):
-            routes.rx[k][place], routes.tx[k][place] = _masks(position)
+        for k, (rx, tx) in enumerate(masks):
+            routes.rx[k][place], routes.tx[k][place] = rx, tx
 
     def place(self, program: Program, x: Where = 0, y: Where = 0) -> None:
         """Let the PEs of a rectangle run `program`; a PE runs one program."""
@@ -94,9 +95,9 @@ class Layout:
         return indices(y, self.height, "y"), indices(x, self.width, "x")
 
     def _check_color(self, color: int) -> None:
-        if not 0 <= color < self.config.colors:
+        if color not in range(self.config.colors):
             raise FabricError(
-                f"color {color}: the routers have 0 to {self.config.colors - 1}"
+                f"color {color!r}: the routers have 0 to {self.config.colors - 1}"
             )
 
     def check(self, program: Program) -> None:

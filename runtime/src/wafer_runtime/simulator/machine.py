@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from wafer_runtime.errors import FabricError
 from wafer_runtime.system import System
@@ -89,6 +90,8 @@ class FabricConfig:
 
 def indices(where: int | slice, size: int, axis: str) -> slice:
     """`where` as a slice within `size`; FabricError when it reaches outside."""
+    if not isinstance(where, slice | Integral):
+        raise FabricError(f"{axis} = {where!r}: a number or a slice, as slice(0, 2)")
     if isinstance(where, slice):
         start, stop = where.start or 0, size if where.stop is None else where.stop
         step = where.step or 1
