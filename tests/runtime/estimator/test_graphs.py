@@ -268,6 +268,22 @@ def test_updates_may_be_tensors_and_variables(tmp_path, caplog):
     assert "leaves out" not in caplog.text
 
 
+@pytest.mark.parametrize("resource", [True, False])
+def test_a_train_op_that_trains_nothing_is_warned_of(tmp_path, caplog, resource):
+    def model_fn(features, labels, mode, params):
+        weight = tf1.get_variable("weight", [8, 2], use_resource=resource)
+        loss, step = tf.reduce_mean(features @ weight), tf1.train.get_global_step()
+        optimizer = tf1.train.GradientDescentOptimizer(0.5)
+        train_op = optimizer.minimize(loss, step) if params else step.assign_add(1)
+        return CSEstimatorSpec(mode, loss=loss, train_op=train_op)
+
+    toy.estimator(tmp_path, {}, model_fn).train(toy.input_fn, steps=1)
+    told = "train_op changes none of the 1 trainable variables: the model stays"
+    assert caplog.text.count(told) == 1
+    toy.estimator(tmp_path, {"trains": True}, model_fn).train(toy.input_fn, steps=1)
+    assert caplog.text.count(told) == 1
+
+
 def test_randomness_in_loops_of_tensorflow_1_stays_as_it_is(tmp_path):
     def model_fn(features, labels, mode, params):
         noisy = tf.map_fn(lambda row: tf.nn.dropout(row, rate=0.3), features)

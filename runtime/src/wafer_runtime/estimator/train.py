@@ -24,6 +24,9 @@ from wafer_runtime.estimator.steps import Steps
 
 log = logging.getLogger("wafer_runtime")
 
+_READS = {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"}
+_READS |= {"Identity"}  # of a variable made with use_resource=False
+
 
 def train(
     setup: Setup,
@@ -41,6 +44,7 @@ def train(
     with sessions.built_graph(setup, input_fn, ModeKeys.TRAIN) as built:
         machine.check(built.spec)
         _check_train_op(built)
+        _warn_of_nothing_trained(built.spec.train_op)
         _warn_of_updates_left_out(built.spec.train_op)
         latest = checkpoints.latest(setup.model_dir)
         checkpoints.prepare(latest, setup.warm_start, built.spec.scaffold)
@@ -98,6 +102,20 @@ def _check_train_op(built: Built) -> None:
         "step. Give it to the optimizer: optimizer.minimize(loss, "
         "global_step=tf.compat.v1.train.get_global_step())."
     )
+
+
+def _warn_of_nothing_trained(train_op: tf.Operation) -> None:
+    """No error: who measures the input's speed may want it so."""
+    variables = {v.op for v in tf1.trainable_variables()}
+    changes = (op for op in ancestors([train_op]) if op.type not in _READS)
+    if variables and not any(t.op in variables for op in changes for t in op.inputs):
+        log.warning(
+            "%s: train_op changes none of the %d trainable variables: the model stays "
+            "as it began. Return what optimizer.minimize(loss, global_step="
+            "tf.compat.v1.train.get_global_step()) returns.",
+            source.of_op(train_op),
+            len(variables),
+        )
 
 
 def _warn_of_updates_left_out(train_op: tf.Operation) -> None:
