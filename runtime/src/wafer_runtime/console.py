@@ -114,7 +114,7 @@ def _users_mistake(error: Exception) -> str | None:
     if hasattr(error, "node_def"):
         # A TensorFlow error: the lines that made the operation are those to look at.
         lines = source.lines_in(message)
-        message = _without_traces(message)
+        message = source.without_traces(message)
         # Behind the names of the iterators that it went through.
         if bad_record := message.partition("BadRecordError: ")[2]:
             return bad_record
@@ -126,19 +126,6 @@ def _users_mistake(error: Exception) -> str | None:
     advice = [text for told, text in _ADVICE.items() if told in message]
     first = f"{type(error).__name__}: {message}"
     return "\n  ".join([first, *dict.fromkeys(lines), *advice])
-
-
-def _without_traces(message: str) -> str:
-    """What a TensorFlow error says, without its accounts of where.
-
-    They are a "Detected at node X defined at ..." before it, or the traceback of a
-    Python function behind it, and the nodes in double brackets.
-    """
-    told = message.removeprefix("Graph execution error:").lstrip()
-    if told.startswith("Detected at node "):
-        told = "operation " + told.partition("\nNode: ")[2]
-    told = told.partition("Traceback (most recent call last)")[0]
-    return told.partition("\n\t [[")[0].strip()
 
 
 @contextlib.contextmanager

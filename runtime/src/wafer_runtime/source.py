@@ -116,6 +116,19 @@ def lines_in(text: str) -> list[str]:
     ]
 
 
+def without_traces(message: str) -> str:
+    """What a TensorFlow error says, without its accounts of where.
+
+    They are a "Detected at node X defined at ..." before it, or the traceback of a
+    Python function behind it, and the nodes in double brackets.
+    """
+    told = message.removeprefix("Graph execution error:").lstrip()
+    if told.startswith("Detected at node "):
+        told = "operation " + told.partition("\nNode: ")[2]
+    told = told.partition("Traceback (most recent call last)")[0]
+    return told.partition("\n\t [[")[0].strip()
+
+
 def place(filename: str, line: int | None) -> str:
     """`model.py:12`, relative to the current folder where that is shorter."""
     if not filename.startswith("<"):

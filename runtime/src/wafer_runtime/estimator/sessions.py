@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow.compat.v1 as tf1
 
+from wafer_runtime import source
 from wafer_runtime.errors import CheckpointError
 from wafer_runtime.estimator import keras_metrics
 from wafer_runtime.estimator.calls import (
@@ -84,9 +85,10 @@ def open_session(
         if error.op is None or not error.op.type.startswith("Restore"):
             raise
         loaded = ", ".join(filter(None, checkpoint.values()))
+        reason = source.without_traces(error.message).splitlines()[-1]
         raise CheckpointError(
             f"A checkpoint of {loaded}, or one that model_fn names, is damaged: "
-            f"{error.message}. Remove its files, and name an older one in the file "
+            f"{reason}. Remove its files, and name an older one in the file "
             '"checkpoint" beside them.'
         ) from error
 
