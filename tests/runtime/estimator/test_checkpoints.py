@@ -39,8 +39,13 @@ def test_a_checkpoint_whose_values_are_cut_off_is_named(tmp_path):
     trained = toy.estimator(tmp_path, {}).train(toy.input_fn, steps=1)
     data = tmp_path / "model.ckpt-1.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="or one that model_fn names, is damaged"):
-        trained.train(toy.input_fn, steps=1)
+    for action in (trained.train, trained.evaluate):
+        with pytest.raises(CheckpointError) as caught:
+            action(toy.input_fn, steps=1)
+        told = str(caught.value)
+        assert "or one that model_fn names, is damaged: " in told
+        assert "Graph execution" not in told
+        assert "\n" not in told
 
 
 @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
@@ -79,6 +84,12 @@ def test_partitioned_variables_are_resumed(tmp_path):
     trained = toy.estimator(tmp_path, model=model_fn).train(toy.input_fn, steps=3)
     assert trained.train(toy.input_fn, steps=3).evaluate(toy.input_fn, steps=1)
     assert trained.get_variable_value("part/weight").shape == (8, 2)
+    with pytest.raises(CheckpointError) as caught:
+        trained.get_variable_value("part/weigth")
+    assert 'no variable "part/weigth" (did you mean "part/weight"' in str(caught.value)
+    assert "; there are beta1_power, " in str(caught.value)
+    with pytest.raises(UsageError, match="receiver_fn must be a function, given: None"):
+        trained.export_saved_model(str(tmp_path / "export"), None)
 
 
 def test_a_saver_of_the_users_own_decides_what_is_loaded(tmp_path):

@@ -443,3 +443,40 @@ def test_a_real_wafer_is_not_there_and_says_so(tmp_path, action):
 def test_a_cs_config_still_trains_on_cpu_when_told_so(tmp_path):
     trained = wafer_estimator(tmp_path).train(toy.input_fn, steps=2, use_cs=False)
     assert trained.get_variable_value("global_step") == 2
+
+
+CALLS = {
+    "a dataset in place of the function": (
+        lambda trained: trained.train(toy.input_fn("eval"), steps=1),
+        "input_fn must be a function, given: <_BatchDataset",
+    ),
+    "a dataset to evaluate": (
+        lambda trained: trained.evaluate(toy.input_fn("eval"), steps=1),
+        "input_fn must be a function, given: <_BatchDataset",
+    ),
+    "a dataset to compile": (
+        lambda trained: trained.compile(toy.input_fn("eval"), validate_only=True),
+        "input_fn must be a function, given: <_BatchDataset",
+    ),
+    "a hook that is in no list": (
+        lambda trained: trained.train(toy.input_fn, SessionRunHook(), steps=1),
+        r"hooks must be a list, given: .*; wanted \[hook\]",
+    ),
+    "a mode that is none": (
+        lambda trained: trained.compile(toy.input_fn, mode="predict"),
+        "mode is 'predict'; wanted one of train, eval, infer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_wrong_argument_is_told_before_model_fn_is_called(tmp_path, case):
+    call, message = CALLS[case]
+    with pytest.raises(UsageError, match=message):
+        call(CerebrasEstimator(lambda features, labels: 1 / 0, str(tmp_path)))
+
+
+def test_a_model_dir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "model").write_text("x")
+    with pytest.raises(UsageError, match="model', which is a file"):
+        toy.estimator(tmp_path / "model")

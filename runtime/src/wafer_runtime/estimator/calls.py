@@ -16,7 +16,7 @@ from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
 from wafer_runtime.estimator import contract, keras_metrics
 from wafer_runtime.estimator.graph import ancestors
-from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys
+from wafer_runtime.estimator.specs import EstimatorSpec, ModeKeys, check_input_fn
 
 UserFn = Callable[..., Any]
 _MODEL_FN_ARGUMENTS = ("features", "labels", "mode", "params", "config", "self")
@@ -77,6 +77,7 @@ def check_model_fn(model_fn: UserFn, params: Any) -> None:
 
 def call_input_fn(input_fn: UserFn, mode: str, params: Any, config: Any) -> Inputs:
     """One batch of the user's input, as tensors of the current graph."""
+    check_input_fn(input_fn)
     available = {"mode": mode, "params": params, "config": config}
     names = contract.argument_names(input_fn)
     where = source.of_function(input_fn)

@@ -18,8 +18,8 @@ from wafer_runtime.compiler.partition import Partition, partition
 from wafer_runtime.compiler.pipeline import Candidate, Stages
 from wafer_runtime.compiler.plan import Plan, Search
 from wafer_runtime.compiler.trace import Traced, as_for_accelerators, trace
-from wafer_runtime.errors import MappingError, ModelFnError, WaferError
-from wafer_runtime.estimator import calls, keras_metrics, sessions
+from wafer_runtime.errors import MappingError, ModelFnError, UsageError, WaferError
+from wafer_runtime.estimator import calls, contract, keras_metrics, sessions
 from wafer_runtime.estimator.calls import UserFn
 from wafer_runtime.estimator.sessions import Setup
 from wafer_runtime.estimator.specs import EstimatorSpec
@@ -94,9 +94,14 @@ def _compiled(
     search: Search | None,
 ) -> Compiled:
     check_folder(folder)
-    where = source.of_function(input_fn)
+    if mode not in contract.MODES:
+        raise UsageError(
+            f"mode is {mode!r}; wanted one of {', '.join(contract.MODES)}, as "
+            "ModeKeys.TRAIN, EVAL and PREDICT are"
+        )
 
     def check(inputs: calls.Inputs) -> None:
+        where = source.of_function(input_fn)
         check_inputs(where, inputs.features, inputs.labels, inputs.dataset)
 
     with keras_metrics.noted() as metrics:

@@ -13,7 +13,7 @@ from wafer_runtime import source
 from wafer_runtime.errors import InputFnError, ModelFnError
 from wafer_runtime.estimator import keras_metrics
 
-_MODES = ("train", "eval", "infer")
+MODES = ("train", "eval", "infer")
 _HOOK_FIELDS = (
     "training_chief_hooks",
     "training_hooks",
@@ -24,7 +24,8 @@ _CONSTANTS = (np.ndarray, np.generic, int, float, str, bytes)
 _METRIC_FORM = "a dict {name: (value, update_op)}, as tf.compat.v1.metrics.* return it"
 
 NO_KERAS_METRICS = (
-    "The Keras metrics API is not supported: use tf.compat.v1.metrics in host_call, "
+    "The Keras metrics API is not supported: use tf.compat.v1.metrics in host_call "
+    "(an EstimatorSpec's eval_metric_ops), "
     'such as {"accuracy": tf.compat.v1.metrics.accuracy(labels, predictions)}'
 )
 
@@ -43,8 +44,8 @@ def check_spec(fields: dict[str, Any]) -> dict[str, Any]:
     """Check an EstimatorSpec's fields; returns them with defaults filled in."""
     where = source.caller()
     mode = fields["mode"]
-    if mode not in _MODES:
-        raise _broken(where, f"mode is {mode!r}; wanted one of {', '.join(_MODES)}")
+    if mode not in MODES:
+        raise _broken(where, f"mode is {mode!r}; wanted one of {', '.join(MODES)}")
     _check_required(where, fields)
     _check_graph(where, fields)
     checked = fields | {
@@ -242,6 +243,8 @@ def _check_outputs(where: str, fields: dict[str, Any]) -> Any:
 
 
 def _check_hooks(where: str, name: str, hooks: Iterable[Any] | None) -> tuple[Any, ...]:
+    if isinstance(hooks, tf1.train.SessionRunHook):
+        raise _broken(where, f"{name} must be a list, given: {hooks!r}; wanted [hook]")
     hooks = tuple(hooks or ())
     for hook in hooks:
         if not isinstance(hook, tf1.train.SessionRunHook):

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from wafer_runtime.errors import CheckpointError, UsageError
+from wafer_runtime.errors import CheckpointError, UsageError, did_you_mean
 from wafer_runtime.estimator import calls, checkpoints, export, wafer
 from wafer_runtime.estimator import compile as compile_lib
 from wafer_runtime.estimator import evaluate as evaluate_lib
@@ -227,8 +227,17 @@ class CerebrasEstimator:
         return [name for name, _ in tf.train.list_variables(self._trained())]
 
     def get_variable_value(self, name: str) -> Any:
-        """A variable's value in the latest checkpoint, as a numpy array."""
-        return tf.train.load_variable(self._trained(), name)
+        """A variable's value in the latest checkpoint, as a numpy array.
+
+        Raises CheckpointError if there is none of that name.
+        """
+        path, names = self._trained(), self.get_variable_names()
+        if name.removesuffix(":0") not in names:
+            raise CheckpointError(
+                f'{path}: holds no variable "{name}"{did_you_mean(name, names)}; '
+                f"there are {', '.join(names)}"
+            )
+        return tf.train.load_variable(path, name)
 
     def eval_dir(self, name: str | None = None) -> str:
         """Where `evaluate(name=name)` writes."""
@@ -293,6 +302,10 @@ def _choose_model_dir(given: Any, configured: str | None) -> str:
         raise UsageError(
             f"model_dir is {directory!r}: TensorFlow cannot load checkpoints from a "
             f"folder with {' '.join(sorted(wild))} in its path. Take another name"
+        )
+    if os.path.isfile(directory):
+        raise UsageError(
+            f"model_dir is {directory!r}, which is a file: take the name of a folder"
         )
     if directory:
         return directory

@@ -115,6 +115,11 @@ def export_saved_model(
 
 
 def _receiver(receiver_fn: UserFn) -> Any:
+    if not callable(receiver_fn):
+        raise UsageError(
+            f"serving_input_receiver_fn must be a function, given: {receiver_fn!r}; "
+            "build_raw_serving_input_receiver_fn({name: tf.TensorSpec}) makes one"
+        )
     receiver = receiver_fn()
     if not hasattr(receiver, "receiver_tensors"):
         raise InputFnError(

@@ -128,6 +128,8 @@ def check_counts(**counts: int | None) -> None:
 
 def check_hooks(hooks: Iterable[Any] | None) -> tuple[Any, ...]:
     """The hooks as a tuple, all of them SessionRunHooks."""
+    if isinstance(hooks, tf1.train.SessionRunHook):
+        raise UsageError(f"hooks must be a list, given: {hooks!r}; wanted [hook]")
     hooks = tuple(hooks or ())
     for hook in hooks:
         if not isinstance(hook, tf1.train.SessionRunHook):
@@ -169,7 +171,8 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _check_input_fn(input_fn: Any) -> None:
+def check_input_fn(input_fn: Any) -> None:
+    """Refuse what is no function, such as a dataset."""
     if not callable(input_fn):
         raise UsageError(
             f"input_fn must be a function, given: {input_fn!r}. Make the dataset in "
@@ -196,7 +199,7 @@ class TrainSpec(_TrainFields):
         hooks: Iterable[Any] | None = None,
         saving_listeners: Iterable[Any] | None = None,
     ) -> "TrainSpec":
-        _check_input_fn(input_fn)
+        check_input_fn(input_fn)
         check_counts(max_steps=max_steps)
         listeners = check_listeners(saving_listeners)
         return super().__new__(cls, input_fn, max_steps, check_hooks(hooks), listeners)
@@ -233,7 +236,7 @@ class EvalSpec(_EvalFields):
         start_delay_secs: int = 120,
         throttle_secs: int = 600,
     ) -> "EvalSpec":
-        _check_input_fn(input_fn)
+        check_input_fn(input_fn)
         check_counts(steps=steps)
         if name is not None and not _is_text(name):
             raise UsageError(f"name must be text, given: {name!r}")

@@ -113,7 +113,8 @@ REFUSED = {
         also=("uint8", "int16", "uint16"),
     ),
     "tf.keras.metrics": Refusal(
-        "the Keras metrics API is not supported", "tf.compat.v1.metrics in host_call"
+        "the Keras metrics API is not supported",
+        "tf.compat.v1.metrics in host_call (an EstimatorSpec's eval_metric_ops)",
     ),
     "tf.compat.v1.placeholder": Refusal(
         "nobody feeds a placeholder", "make it a feature that input_fn returns"
