@@ -64,6 +64,22 @@ def test_a_file_of_ones_own(own):
         ({"colors": "many"}, "colors: Input should be a valid integer (is 'many')"),
         ({"input_queue_words": [2, -1]}, "input_queue_words.1: Input should be great"),
         ({"output_queue_words": [0]}, "output_queue_words.0: Input should be great"),
+        (
+            {"clock_hz": 0.85},
+            "clock_hz: Input should be greater than or equal to 1000000",
+        ),
+        (
+            {"host_bytes_per_s": 150},
+            "host_bytes_per_s: Input should be greater than or",
+        ),
+        (
+            {"ramp_latency_cycles": 10**9},
+            "ramp_latency_cycles: Input should be less than or equal to 1000 (is 10000",
+        ),
+        (
+            {"fabric_width": 10**7},
+            "fabric_width: Input should be less than or equal to 10000 (is 10000000)",
+        ),
         ({"input_queue_words": []}, "input_queue_words: wanted at least one queue (is"),
         ({"program_width": 758}, "program_width: 758 is more than fabric_width, 757"),
         (

@@ -32,6 +32,10 @@ def _some(queues: tuple[int, ...]) -> tuple[int, ...]:
 # min_length would count only those that are right, and tell of the others twice.
 _Queues = Annotated[tuple[PositiveInt, ...], Field(strict=False), AfterValidator(_some)]
 
+# Ten times those of a wafer. The bounds keep a figure in another unit, such as GHz,
+# from being taken for one in ours, and a compilation from taking hours.
+_Extent = Annotated[int, Field(ge=1, le=10_000)]
+
 
 class System(BaseModel):
     """A machine. Extents are in PEs, along x (width) and y (height).
@@ -53,21 +57,21 @@ class System(BaseModel):
     )
 
     name: str = Field(min_length=1)
-    fabric_width: PositiveInt
-    fabric_height: PositiveInt
+    fabric_width: _Extent
+    fabric_height: _Extent
     program_width: PositiveInt
     program_height: PositiveInt
     sram_bytes: PositiveInt
     program_bytes: NonNegativeInt = 0
-    clock_hz: Float = Field(gt=0)
+    clock_hz: Float = Field(ge=1e6)
     simd_lanes: PositiveInt
     memory_port_bytes: PositiveInt
-    ramp_latency_cycles: PositiveInt
+    ramp_latency_cycles: int = Field(ge=1, le=1000)
     colors: PositiveInt
     input_queue_words: _Queues
     output_queue_words: _Queues
     link_bytes_per_cycle: PositiveInt
-    host_bytes_per_s: Float = Field(gt=0)
+    host_bytes_per_s: Float = Field(ge=1e6)
     sources: dict[str, str] = {}
 
     @model_validator(mode="after")
