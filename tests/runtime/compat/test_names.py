@@ -71,13 +71,23 @@ def test_what_is_not_provided_says_what_is(wafer_exec):
             "from tensorflow.estimator import DNNClassifier",
             "tf.estimator.EstimatorSpek",
             "import tfwse",
+            "tf.kontrib",
             "tf.contrib",
+            "from tensorflow import contrib",
+            "from tensorflow.examples.tutorials.mnist import input_data",
+            "tf.compat.v1.contrib",
+            "tf.logging",
+            "from tensorflow import placeholder",
+            "tf.train.AdamOptimizer",
+            "tf.losses.sparse_softmax_cross_entropy",
+            "tf.metrics.accuracy",
+            "tf.metrics.acuracy",
         )]))
         assert not hasattr(tf.estimator, "DNNClassifier")
         """
     )
     assert done.returncode == 0, done.stderr
-    ws, weight, canned, dnn, spek, tfwse, contrib = json.loads(done.stdout)
+    ws, weight, canned, dnn, spek, tfwse, kontrib, *of_1 = json.loads(done.stdout)
     assert ws[0] == weight[0] == canned[0] == dnn[0] == "ImportError"
     assert "cerebras.tf.ws is not provided by wafer_runtime.compat" in ws[1]
     assert "of cerebras.tf there are cs_estimator, cs_estimator_spec," in ws[1]
@@ -88,10 +98,19 @@ def test_what_is_not_provided_says_what_is(wafer_exec):
     assert '(did you mean "EstimatorSpec"?)' in spek[1]
     # Names that are nobody's fail as they would without.
     assert tfwse == ["ModuleNotFoundError", "No module named 'tfwse'"]
-    assert contrib == [
+    assert kontrib == [
         "AttributeError",
-        "module 'tensorflow' has no attribute 'contrib'",
+        "module 'tensorflow' has no attribute 'kontrib'",
     ]
+    *left_out, logging, placeholder, adam, loss, accuracy, acuracy = of_1
+    for kind, told in left_out:
+        assert kind in ("AttributeError", "ImportError")
+        assert "left with TensorFlow 2.0: " in told
+    for kind, told in (logging, placeholder, adam, loss, accuracy):
+        assert kind in ("AttributeError", "ImportError")
+        assert 'write "import tensorflow.compat.v1 as tf" in the script' in told
+    assert adam[1].startswith("tensorflow.train.AdamOptimizer is of TensorFlow 1")
+    assert acuracy[1].endswith("has no attribute 'acuracy'")
 
 
 def test_the_users_own_modules_come_first(wafer_exec, tmp_path):

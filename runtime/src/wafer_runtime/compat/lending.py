@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pkgutil import resolve_name
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
-from wafer_runtime.compat import keras_layers, table
+from wafer_runtime.compat import keras_layers, table, tensorflow_1
+from wafer_runtime.compat.tensorflow_1 import account_of
 from wafer_runtime.errors import did_you_mean
 
 
@@ -33,7 +34,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         """The specification of a module that is provided, or None.
 
-        Raises ImportError for what is missing in a module that this finder made.
+        Raises ImportError for what is missing in a module that this finder made, and
+        for what TensorFlow 1 had.
         """
         if fullname in self._modules:
             # All are packages, for `from module import name` to ask here for what is
@@ -42,6 +44,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         parent, _, name = fullname.rpartition(".")
         if getattr(sys.modules.get(parent), "__loader__", None) is self:
             raise ImportError(self._not_provided(parent, name), name=fullname)
+        if told := parent in tensorflow_1.MODULES and account_of(parent, name):
+            # No ModuleNotFoundError, in whose place `from` has a message of its own.
+            raise ImportError(told, name=fullname)
         return None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -79,9 +84,21 @@ def lend_all() -> None:
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return
     sys.meta_path.append(Finder())
+    for name in tensorflow_1.MODULES:
+        lend(resolve_name(name), {}, functools.partial(_tell_of_tensorflow_1, name))
     for row in table.ATTRIBUTES:
         lend(resolve_name(row.module), row.leads_to())
     keras_layers.lend_old_forms()
+
+
+def _tell_of_tensorflow_1(module: str, name: str) -> NoReturn:
+    raise AttributeError(
+        account_of(module, name) or _no_attribute(module, name), name=name
+    )
+
+
+def _no_attribute(module: str, name: str) -> str:
+    return f"module {module!r} has no attribute {name!r}"
 
 
 def lend(
@@ -102,8 +119,6 @@ def lend(
             return value
         if otherwise:
             return otherwise(name)
-        raise AttributeError(
-            f"module {module.__name__!r} has no attribute {name!r}", name=name
-        )
+        raise AttributeError(_no_attribute(module.__name__, name), name=name)
 
     module.__getattr__ = look_up
