@@ -28,6 +28,10 @@ def test_every_name_leads_somewhere_in_all_the_ways_it_is_asked_for(wafer_exec):
         assert tf.estimator.CheckpointSaverHook is tf1.train.CheckpointSaverHook
         assert isinstance({}, Mapping) and TaskType.CHIEF == "chief" and cb_types.T_F16
         assert np.float_ is np.float64 and np.product([2, 3]) == 6
+        assert np.asfarray([1]).dtype == np.asfarray([1], int).dtype == np.float64
+        assert np.cast["int32"](2.7) == 2 and np.NINF == -np.Infinity < np.PINF
+        assert np.in1d([[1, 2]], [2]).tolist() == [False, True]
+        assert np.msort([[3, 1], [2, 4]]).tolist() == [[2, 1], [3, 4]]
         args = inspect.getargspec(tf.estimator.EstimatorSpec).args
         assert args[:3] == ["cls", "mode", "predictions"]
 

@@ -35,6 +35,7 @@ _NEVER_PUBLIC = "never published: the vendor's container only"
 
 _DRIVER = "wafer_runtime.estimator"
 _OLD_FORMS = "wafer_runtime.compat.estimators"
+_NUMPY_NAMES = "wafer_runtime.compat.numpy_names"
 _OLD_RECEIVERS = "wafer_runtime.compat.receivers"
 _HOOKS = "wafer_runtime.compat.hooks"
 _INPUTS = "wafer_runtime.compat.inputs"
@@ -242,22 +243,32 @@ ATTRIBUTES = [
         "collections",
         "Python 3.10",
         {
-            "collections.abc": "Callable Iterable Iterator Mapping MutableMapping "
-            "Sequence Set"
+            "collections.abc": "AsyncGenerator AsyncIterable AsyncIterator Awaitable "
+            "Callable Collection Container Coroutine Generator Hashable ItemsView "
+            "Iterable Iterator KeysView Mapping MappingView MutableMapping "
+            "MutableSequence MutableSet Reversible Sequence Set Sized ValuesView"
         },
     ),
     Row(
         "numpy",
         "NumPy 1.24",
-        {"builtins": "complex float int object str", "numpy": "asscalar=ndarray.item"},
+        {
+            "builtins": "complex float int object str unicode=str",
+            "numpy": "asscalar=ndarray.item",
+        },
     ),
     Row(
         "numpy",
         "NumPy 2.0",
         {
-            "numpy": "Inf=inf NaN=nan alltrue=all complex_=complex128 "
-            "cumproduct=cumprod float_=float64 infty=inf product=prod round_=round "
-            "sometrue=any string_=bytes_ unicode_=str_"
+            "numpy": "Inf=inf Infinity=inf NAN=nan NaN=nan PINF=inf alltrue=all "
+            "bool8=bool_ cfloat=complex128 complex_=complex128 cumproduct=cumprod "
+            "float_=float64 infty=inf int0=intp mat=asmatrix object0=object_ "
+            "product=prod round_=round singlecomplex=complex64 sometrue=any "
+            "string_=bytes_ trapz=trapezoid uint0=uintp unicode_=str_",
+            "numpy.exceptions": "AxisError ComplexWarning RankWarning "
+            "VisibleDeprecationWarning",
+            _NUMPY_NAMES: "NINF asfarray cast in1d msort",
         },
     ),
 ]
