@@ -6,10 +6,12 @@ SIGTERM, a training that had begun after saving a checkpoint.
 """
 
 import argparse
+import atexit
 import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -69,6 +71,7 @@ def exit_code_of(action: Callable[[], None]) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
     except TrainingInterrupted as stop:
+        _ignore_further_ctrl_c()
         print(
             f"Stopped at global step {stop.global_step}; its checkpoint is saved. "
             "The same command goes on from there.",
@@ -76,7 +79,8 @@ def exit_code_of(action: Callable[[], None]) -> int:
         )
         return stop.exit_code
     except KeyboardInterrupt:
-        print("Stopped; there was no training to save.", file=sys.stderr)
+        _ignore_further_ctrl_c()
+        print("Stopped at once; nothing was saved.", file=sys.stderr)
         return 130
     except Exception as error:
         # Code of the user's on the way makes it the user's; else it is a bug of ours,
@@ -87,6 +91,11 @@ def exit_code_of(action: Callable[[], None]) -> int:
         print(f"Error: {report}", file=sys.stderr)
         return WaferError.exit_code
     return 0
+
+
+def _ignore_further_ctrl_c() -> None:
+    """From when the process ends on: in Python's end it would change the exit code."""
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def import_tensorflow() -> Any:
