@@ -183,8 +183,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_place_flags(place.add_argument)
     script = command("exec", _exec, "run a script written for tf.estimator, as it is")
     script.add_argument("script", metavar="SCRIPT.py")
-    script.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS",
-                        help="its own arguments")  # fmt: skip
+    rest = script.add_argument("args", nargs=argparse.REMAINDER, metavar="ARGS",
+                               help="its own arguments")  # fmt: skip
+    rest.required = False  # or a missing script is told as two missing arguments
     for made in (partition, graph):
         _add_project_flags(made)
     return parser

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 
 def test_a_script_finds_what_python_would_give_it(wafer_exec, tmp_path):
     (tmp_path / "neighbour.py").write_text("x = 7\n")
@@ -66,10 +68,15 @@ def test_this_packages_own_errors_are_told_in_a_line(wafer_exec):
     assert done.stderr == "Error: save_summary_steps is -1; it must be 0 or more\n"
 
 
-def test_a_script_that_is_not_there():
+def test_a_script_that_is_not_there(capsys):
     from wafer_runtime.cli import main
 
     assert main(["exec", "nowhere.py"]) == 2
+    assert main(["exec", "notes.ipynb"]) == 2
+    assert "begin it with a cell of" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["exec"])
+    assert "are required: SCRIPT.py. See" in capsys.readouterr().err
 
 
 def test_importing_the_package_alone_changes_nothing():

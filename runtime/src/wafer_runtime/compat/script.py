@@ -17,6 +17,11 @@ def run_script(script: str, args: Sequence[str]) -> None:
     traceback is printed. This package's own errors are passed on, as they explain
     themselves, and so is Ctrl-C.
     """
+    if script.endswith(".ipynb"):
+        raise UsageError(
+            f"{script} is a notebook: open it as such, and begin it with a cell of "
+            '"from wafer_runtime import compat; compat.install()"'
+        )
     path = os.path.abspath(script)
     try:
         content = Path(path).read_bytes()
