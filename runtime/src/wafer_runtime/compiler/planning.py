@@ -11,10 +11,11 @@ from wafer_runtime.compiler.kernel_graph import HOST, KernelGraph
 from wafer_runtime.compiler.kernels.spread import WORD_BYTES, Spread
 from wafer_runtime.compiler.placing.search import placements
 from wafer_runtime.compiler.plan import PlacedKernel, Plan, Search
-from wafer_runtime.compiler.replicas import rate, strips
+from wafer_runtime.compiler.replicas import strips
 from wafer_runtime.compiler.route import route
 from wafer_runtime.compiler.size import size, sizes_of
 from wafer_runtime.errors import MappingError
+from wafer_runtime.simulator.pipeline import cycles_in_batches
 from wafer_runtime.system import System
 from wafer_runtime.units import count_text
 
@@ -132,11 +133,14 @@ def _replicated(
         except MappingError as error:
             log.info("%d replicas: %s", count, str(error).splitlines()[0])
             continue
-        best = max(found, plan, key=rate)
+        alone, all_of_them = (
+            p.samples_per_s(cycles_in_batches(p)) for p in (plan, found)
+        )
+        best = found if all_of_them >= alone else plan
         log.info(
             "%d replicas: delta_t %d cycles, %.0f samples/s in batches, one alone "
             "%.0f: taking %d",
-            *(count, found.delta_t_cycles, rate(found), rate(plan), best.replicas),
+            *(count, found.delta_t_cycles, all_of_them, alone, best.replicas),
         )
         return best
     return plan

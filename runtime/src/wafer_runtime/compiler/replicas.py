@@ -14,11 +14,6 @@ from wafer_runtime.simulator.pipeline import cycles_in_batches
 from wafer_runtime.system import System
 
 
-def rate(plan: Plan) -> float:
-    """Samples/s of all replicas, with the drain between batches."""
-    return plan.samples_per_s(cycles_in_batches(plan))
-
-
 class Strip(NamedTuple):
     """One of so many replicas, and the task of placing it."""
 

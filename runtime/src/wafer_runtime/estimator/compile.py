@@ -201,7 +201,7 @@ def _fastest(folder: str, model: str) -> Entry | None:
     rates: dict[Entry, float] = {}
     for path in Path(folder).glob(f"cs_*/{_MODEL}"):
         entry = Entry(folder, path.parent.name.removeprefix("cs_"))
-        if files := path.read_text("utf-8") == model and entry.load():
+        if path.read_text("utf-8") == model and (files := entry.load()):
             plan = Plan.from_json(files[_PLAN])
             rates[entry] = plan.samples_per_s(plan.delta_t_cycles)
     if not rates:
